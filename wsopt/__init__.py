@@ -1,0 +1,3 @@
+"""wsopt: search the linear combination of saved checkpoints that scores best on an objective."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,6 @@
+"""Real data by name and split, for training recipes and reference statistics."""
+
+from wsopt.datasets._base import Dataset, DatasetSplit
+from wsopt.datasets._digits import Digits
+
+__all__ = ["Dataset", "DatasetSplit", "Digits"]

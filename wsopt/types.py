@@ -1,0 +1,174 @@
+"""The records that pass between the parts of wsopt. Plain data; only numpy is imported.
+
+Shapes are written with K checkpoints, G layer groups, D search dimensions, n candidates, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray: TypeAlias = NDArray[np.float64]
+Direction = Literal["minimize", "maximize"]
+Split = Literal["search", "validation", "report"]
+
+
+@dataclass(frozen=True)
+class SpaceInfo:
+    """What a parameterization may know of the checkpoints.
+
+    Args:
+        steps: training steps of the K checkpoints, ascending; the first is the anchor's.
+        groups: names of the G layer groups; ``("all",)`` when every layer shares its coefficients.
+        gram: ``[K, K]`` inner products of the differences theta_i - theta_1, float64, or None where the
+            parameterization did not ask for them (`Parameterization.needs_gram`).
+    """
+
+    steps: tuple[int, ...]
+    groups: tuple[str, ...] = ("all",)
+    gram: FloatArray | None = None
+
+    @property
+    def num_checkpoints(self) -> int:
+        """K."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point an optimizer asks to have evaluated. `x` is the search vector, ``[D]`` float64."""
+
+    id: int
+    x: FloatArray
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a candidate, told to the optimizer.
+
+    Args:
+        id: the candidate's.
+        loss: the minimised number, finite; None for a failed candidate.
+    """
+
+    id: int
+    loss: float | None
+
+    @property
+    def failed(self) -> bool:
+        """True where the candidate gave no score."""
+        return self.loss is None
+
+
+@dataclass(frozen=True)
+class Start:
+    """A point that is already evaluated when the search begins (a baseline), and already paid for."""
+
+    name: str
+    x: FloatArray
+    loss: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """An objective's natural value.
+
+    Args:
+        value: in the objective's own units and direction.
+        stderr: standard error of `value` over the random samples (block jackknife); None where not defined.
+        samples: number of generated samples it was computed from (0 for objectives on weights).
+    """
+
+    value: float
+    stderr: float | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Generated or real samples on their way to an objective.
+
+    Args:
+        images: ``[N, C, H, W]`` float32. From a family: model range [-1, 1]. To an objective or extractor:
+            grey levels in [0, 255] (whole numbers unless the quantisation is ``none``).
+        indices: the N sample indices within the split; they decide noise, label and prompt.
+        conditions: N labels or prompts, or None for an unconditional model.
+        features: ``[N, d]`` float32 where the objective needs features, else None.
+    """
+
+    images: Tensor
+    indices: Sequence[int]
+    conditions: Sequence[Any] | None = None
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """A target given by coefficients: `values` is ``[G, K]`` float64."""
+
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A target given by a file of weights (a true training-time EMA is weights, not coefficients)."""
+
+    path: Path
+
+
+Target: TypeAlias = Coefficients | WeightsFile
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation to do.
+
+    Args:
+        id: unique within one call of `Engine.evaluate`.
+        target: what to put into the model.
+        split: whose noise the samples are drawn from; the metrics evaluated follow from it.
+        samples: number of samples.
+        slot: position of the candidate in the sequence of all candidates. Candidates are merged in blocks of fixed
+            width and `slot` decides block and row, so a candidate's merge rounds alike however its run was interrupted.
+    """
+
+    id: int
+    target: Target
+    split: Split
+    samples: int
+    slot: int = 0
+
+
+@dataclass(frozen=True)
+class MetricScore:
+    """A score with everything that makes it comparable: which metric, features, reference and quantisation."""
+
+    metric: str
+    features: str | None
+    reference: str | None
+    score: Score
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Args:
+        id: the job's.
+        scores: one entry per metric of the split, the search's own metric first; empty when failed.
+        seconds: wall-clock seconds by stage: merge, sample, features, distance.
+        failure: why there is no score; None when there is one.
+    """
+
+    id: int
+    scores: tuple[MetricScore, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
