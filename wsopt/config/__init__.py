@@ -1,1 +1,22 @@
-"""config."""
+"""The config of a run: its TOML layout, loading, and messages about mistakes. Imports neither torch nor numpy."""
+
+from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, PluginFile, ReportConfig, difference
+from wsopt.config._load import load_config
+from wsopt.config._schema import json_schema
+from wsopt.config.params import FidParams, LcscParams, NoParams, Params, RandomParams
+
+__all__ = [
+    "ComponentConfig",
+    "Config",
+    "FidParams",
+    "LcscParams",
+    "NoParams",
+    "ObjectiveConfig",
+    "Params",
+    "PluginFile",
+    "RandomParams",
+    "ReportConfig",
+    "difference",
+    "json_schema",
+    "load_config",
+]

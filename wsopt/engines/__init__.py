@@ -1,1 +1,18 @@
-"""engines."""
+"""Engines: where candidates are evaluated."""
+
+from wsopt.engines._base import Engine
+from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered, check_device
+from wsopt.engines._inprocess import InProcessEngine
+from wsopt.engines._metrics import Metric, Metrics, build_metrics
+
+__all__ = [
+    "Engine",
+    "Evaluator",
+    "EvaluatorSpec",
+    "InProcessEngine",
+    "Metric",
+    "Metrics",
+    "Rendered",
+    "build_metrics",
+    "check_device",
+]

@@ -5,20 +5,44 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
-from wsopt.engines._evaluator import EvaluatorSpec
-from wsopt.types import Job, Outcome
+from torch import Tensor
+
+from wsopt.engines._evaluator import EvaluatorSpec, Rendered
+from wsopt.types import Job, MetricScore, Outcome, SpaceInfo, Split, Target
 
 
 class Engine(ABC):
     """Evaluates jobs in this process, or elsewhere."""
 
     @abstractmethod
-    def start(self, spec: EvaluatorSpec) -> None:
-        """Make the workers ready: each builds its own weight space, model and metrics from the spec."""
+    def start(self, spec: EvaluatorSpec, gram: bool = False) -> SpaceInfo:
+        """Make the workers ready: each builds its own weight space, model and metrics from the spec.
+
+        Args:
+            spec: what to build.
+            gram: whether the Gram matrix of the differences is wanted.
+        """
 
     @abstractmethod
     def evaluate(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes as they finish. A failing candidate is an outcome with a `failure`, never an exception."""
+
+    @abstractmethod
+    def render(self, target: Target, split: Split, count: int) -> Rendered:
+        """The first `count` samples of a split, to look at."""
+
+    @abstractmethod
+    def weights(self, target: Target) -> dict[str, Tensor]:
+        """The weights of a target, on the CPU, as they are exported."""
+
+    @abstractmethod
+    def floor(self) -> list[MetricScore]:
+        """Scores of real images against the references: what a perfect model would get."""
+
+    @property
+    @abstractmethod
+    def nfe(self) -> int:
+        """Network evaluations per image."""
 
     def close(self) -> None:  # noqa: B027 - only engines with workers have something to release
         """Release the workers."""

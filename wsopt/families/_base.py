@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from wsopt.datasets import Dataset
 from wsopt.errors import CheckpointError
 from wsopt.progress import Progress
 from wsopt.seeding import SampleNoise
@@ -101,14 +102,26 @@ class ModelFamily(ABC):
             Batches in the order of `indices`, images in [-1, 1].
         """
 
-    def train(self, recipe: BaseModel, folder: Path, progress: Progress) -> TrainedSet:
+    def train(self, recipe: BaseModel, dataset: Dataset, folder: Path, progress: Progress) -> TrainedSet:
         """Train what is missing in `folder` and return what is there; continues where an interrupted call stopped.
 
         Args:
             recipe: the family's validated recipe model; it has a field `seed`, the training seed.
+            dataset: where the training images come from; only its ``train`` split may be read.
             folder: private to this recipe (its name carries the recipe's hash); created if absent.
             progress: shows progress; when it asks to stop, the state is saved and `Interrupted` raised.
         """
-        raise CheckpointError(
+        raise self._no_recipe()
+
+    def trained(self, recipe: BaseModel, folder: Path) -> TrainedSet | None:
+        """What `train` would return at once, or None where it has still to train. Writes nothing."""
+        raise self._no_recipe()
+
+    def planned_steps(self, recipe: BaseModel) -> Sequence[int]:
+        """The training steps at which `train` would save a checkpoint, ascending."""
+        raise self._no_recipe()
+
+    def _no_recipe(self) -> CheckpointError:
+        return CheckpointError(
             f"the {self.name} family has no training recipe. Give the checkpoints' folder as checkpoints.path."
         )

@@ -1,1 +1,7 @@
-"""run."""
+"""A run: the loop, the journal, resume, export."""
+
+from wsopt.run._execute import Request, execute, run_folder
+from wsopt.run._folder import RunFolder
+from wsopt.run._plan import Plan, make_plan
+
+__all__ = ["Plan", "Request", "RunFolder", "execute", "make_plan", "run_folder"]

@@ -1,1 +1,1 @@
-"""testing."""
+"""Fakes and conformance kits for plugin authors."""

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wsopt.checkpoints import CheckpointSet, SafetensorsReader, open_checkpoints
+from wsopt.errors import CheckpointError, ExitCode
+
+READERS = [SafetensorsReader()]
+
+
+def save(path: Path, step: int | None = None, **tensors: torch.Tensor) -> Path:
+    tensors = tensors or {"w": torch.arange(6.0).reshape(2, 3)}
+    save_file(tensors, path, metadata=None if step is None else {"step": str(step)})
+    return path
+
+
+def opened(folder: Path, window: tuple[int, int] | None = None, interval: int | None = None) -> CheckpointSet:
+    return open_checkpoints(folder, READERS, window, interval)
+
+
+def failure(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        opened(folder)
+    assert caught.value.exit_code == ExitCode.USAGE
+    return str(caught.value)
+
+
+def test_steps_are_sorted_as_numbers_and_metadata_wins_over_the_name(tmp_path: Path) -> None:
+    save(tmp_path / "model900000.safetensors")
+    save(tmp_path / "model1000000.safetensors")
+    save(tmp_path / "misnamed-5.safetensors", step=950_000)
+    assert opened(tmp_path).steps == (900_000, 950_000, 1_000_000)
+
+
+def test_window_and_interval(tmp_path: Path) -> None:
+    for step in range(10, 110, 10):
+        save(tmp_path / f"{step}.safetensors")
+    assert opened(tmp_path, (30, 70)).steps == (30, 40, 50, 60, 70)
+    assert opened(tmp_path, interval=25).steps == (10, 40, 70, 100)
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    save(tmp_path / "1.safetensors")
+    save(tmp_path / "2.safetensors")
+    before = opened(tmp_path).fingerprint
+    assert opened(tmp_path).fingerprint == before
+    save(tmp_path / "2.safetensors", w=torch.arange(6.0).reshape(2, 3) + 1)
+    assert opened(tmp_path).fingerprint != before
+
+
+def test_a_torn_file_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "1.safetensors")
+    torn = save(tmp_path / "2.safetensors", w=torch.zeros(100))
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:-50])
+    assert "2.safetensors is torn: its header announces 472 bytes, the file has 422." in failure(tmp_path)
+    for length in (0, 5, 20):
+        torn.write_bytes(whole[:length])
+        assert "2.safetensors is torn: it ends within its header." in failure(tmp_path)
+
+
+def test_a_foreign_file_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "1.safetensors")
+    (tmp_path / "notes-2.txt").write_text("remember the milk")
+    message = failure(tmp_path)
+    assert "notes-2.txt is no checkpoint of a known format (safetensors)" in message
+
+
+def test_a_differing_tensor_is_named_with_both_shapes(tmp_path: Path) -> None:
+    save(tmp_path / "1.safetensors")
+    save(tmp_path / "2.safetensors", w=torch.zeros(3, 2))
+    assert "tensor w is [3, 2] float32 and [2, 3] float32 in the other" in failure(tmp_path)
+    save(tmp_path / "2.safetensors", v=torch.zeros(3, 2))
+    assert "it lacks tensor w; it has a tensor v that the other lacks" in failure(tmp_path)
+    save(tmp_path / "2.safetensors", w=torch.zeros(2, 3, dtype=torch.float16))
+    assert "tensor w is [2, 3] float16 and [2, 3] float32" in failure(tmp_path)
+
+
+def test_two_files_of_one_step_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a-7.safetensors")
+    save(tmp_path / "b-7.safetensors")
+    assert "are both of step 7" in failure(tmp_path)
+
+
+def test_too_few_none_and_no_folder(tmp_path: Path) -> None:
+    assert "holds no checkpoint files" in failure(tmp_path)
+    save(tmp_path / "7.safetensors")
+    assert "has 1 checkpoints in the window, a combination needs at least 2 (steps found: 7 to 7)" in failure(tmp_path)
+    assert "is not a folder" in failure(tmp_path / "absent")
+
+
+def test_a_file_without_a_step_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "final.safetensors")
+    assert "final.safetensors names no training step" in failure(tmp_path)
+
+
+def test_a_nan_is_found_at_load_with_file_and_tensor(tmp_path: Path) -> None:
+    save(tmp_path / "1.safetensors")
+    save(tmp_path / "2.safetensors", w=torch.tensor([[1.0, float("nan"), 3.0], [4.0, 5.0, float("inf")]]))
+    checkpoints = opened(tmp_path)
+    checkpoints.load(0)
+    with pytest.raises(CheckpointError, match=r"2\.safetensors: tensor w has 2 of 6 values that are NaN or infinite"):
+        checkpoints.load(1)

@@ -1,0 +1,61 @@
+"""The JSON Schema of the config file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from wsopt.config import json_schema
+from wsopt.registry import Component, Registry
+
+
+def references(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        if isinstance(tree.get("$ref"), str):
+            yield tree["$ref"]
+        for value in tree.values():
+            yield from references(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from references(value)
+
+
+def test_it_is_plain_json_whose_references_resolve(registry: Registry) -> None:
+    schema = json_schema(registry)
+    assert schema == json.loads(json.dumps(schema))
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    found = set(references(schema))
+    assert found
+    assert {reference.removeprefix("#/$defs/") for reference in found} <= schema["$defs"].keys()
+
+
+def test_top_level_keys(registry: Registry) -> None:
+    schema = json_schema(registry)
+    assert schema["additionalProperties"] is False
+    assert {"name", "budget", "family", "objective"} == set(schema["required"])
+    assert {"data", "train", "checkpoints", "baselines", "search", "report", "plugins"} <= schema["properties"].keys()
+    assert schema["properties"]["budget"]["minimum"] == 1
+
+
+def test_each_component_is_a_variant_with_its_own_keys(registry: Registry) -> None:
+    variants = {one["title"]: one for one in json_schema(registry)["properties"]["optimizer"]["oneOf"]}
+    assert variants.keys() == {"lcsc", "random"}
+    assert variants["random"]["properties"].keys() == {"name", "scale"}
+    assert variants["random"]["properties"]["name"] == {"const": "random"}
+    assert variants["random"]["required"] == ["name"]
+    assert variants["lcsc"]["required"] == []
+    assert variants["lcsc"]["additionalProperties"] is False
+    assert "paper: M_CP" in variants["lcsc"]["properties"]["m_cp"]["description"]
+
+
+def test_the_objective_has_the_sections_keys_too(registry: Registry) -> None:
+    (fid,) = json_schema(registry)["properties"]["objective"]["oneOf"]
+    assert fid["properties"].keys() == {"name", "features", "reference", "quantize", "blocks"}
+    assert fid["required"] == ["features", "reference"]
+
+
+def test_shadowed_components_go_by_their_qualified_name(registry: Registry) -> None:
+    registry.add(Component("optimizer", "random", "a:B", None, None, "late", "late-dist", "1"))
+    variants = json_schema(registry)["properties"]["optimizer"]["oneOf"]
+    assert [one["properties"]["name"]["const"] for one in variants] == ["lcsc", "random", "late:random"]

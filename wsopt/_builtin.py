@@ -1,0 +1,45 @@
+"""What comes with wsopt, registered through the same hooks as everybody's."""
+
+from __future__ import annotations
+
+from wsopt.config.params import FidParams, LcscParams, RandomParams
+from wsopt.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_objectives(register: Register) -> None:
+    """See `wsopt.hookspecs.register_objectives`."""
+    register("fid", "wsopt.objectives:FrechetDistance", params=FidParams)
+
+
+@hookimpl
+def register_optimizers(register: Register) -> None:
+    """See `wsopt.hookspecs.register_optimizers`."""
+    register("lcsc", "wsopt.optimizers:LcscSearch", params=LcscParams)
+    register("random", "wsopt.optimizers:RandomSearch", params=RandomParams)
+
+
+@hookimpl
+def register_parameterizations(register: Register) -> None:
+    """See `wsopt.hookspecs.register_parameterizations`."""
+    register("difference", "wsopt.parameterizations:DifferenceBase")
+
+
+@hookimpl
+def register_checkpoint_readers(register: Register) -> None:
+    """See `wsopt.hookspecs.register_checkpoint_readers`."""
+    register("safetensors", "wsopt.checkpoints:SafetensorsReader")
+
+
+@hookimpl
+def register_feature_extractors(register: Register) -> None:
+    """See `wsopt.hookspecs.register_feature_extractors`."""
+    register("digits", "wsopt.objectives:DigitsClassifier")
+    register("digits-mlp", "wsopt.objectives:DigitsMlp")
+    register("pixels", "wsopt.objectives:Pixels")
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """See `wsopt.hookspecs.register_datasets`."""
+    register("digits", "wsopt.datasets:Digits")

@@ -1,0 +1,132 @@
+"""Checkpoints in safetensors files.
+
+Format: 8 bytes little-endian header length, the header as JSON, then the tensors' bytes
+(https://github.com/huggingface/safetensors).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from wsopt.checkpoints._base import CheckpointReader, Header, TensorSpec
+from wsopt.errors import CheckpointError
+
+_DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+_MAX_HEADER_BYTES = 100_000_000
+_SAMPLE_BYTES = 1 << 16
+
+
+class SafetensorsReader(CheckpointReader):
+    """Single safetensors files."""
+
+    name = "safetensors"
+
+    def recognises(self, path: Path) -> bool:
+        """See `CheckpointReader.recognises`."""
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+        if len(start) < 9:
+            return path.suffix == ".safetensors"
+        (length,) = struct.unpack("<Q", start[:8])
+        return start[8:9] == b"{" and 2 <= length <= _MAX_HEADER_BYTES and (length + 8 <= size or size < 1 << 20)
+
+    def header(self, path: Path) -> Header:
+        """See `CheckpointReader.header`."""
+        raw, entries = _read_header(path)
+        metadata = entries.pop("__metadata__", {})
+        tensors: dict[str, TensorSpec] = {}
+        end = 0
+        for name, entry in entries.items():
+            if entry["dtype"] not in _DTYPES:
+                raise CheckpointError(f"{path}: tensor {name} has dtype {entry['dtype']}, which wsopt cannot combine.")
+            tensors[name] = TensorSpec(tuple(entry["shape"]), _DTYPES[entry["dtype"]])
+            end = max(end, entry["data_offsets"][1])
+        expected = 8 + len(raw) + end
+        found = path.stat().st_size
+        if found != expected:
+            raise CheckpointError(
+                f"{path} is torn: its header announces {expected:,} bytes, the file has {found:,}. "
+                f"Delete it and save or copy that checkpoint again."
+            )
+        return Header(tensors, _step_of(metadata), _digest(path, raw, found), metadata)
+
+    def load(self, path: Path) -> dict[str, Tensor]:
+        """See `CheckpointReader.load`."""
+        try:
+            return safetensors.torch.load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read as safetensors: {error}. Save or copy it again.") from error
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """The text metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: where the file is torn or foreign.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}. Save or copy it again.") from error
+
+
+def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else None
+            raw = file.read(length) if length is not None and length <= _MAX_HEADER_BYTES else b""
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    if length is None or len(raw) < length:
+        raise CheckpointError(
+            f"{path} is torn: it ends within its header. Delete it and save or copy that checkpoint again."
+        )
+    try:
+        entries = json.loads(raw)
+        for name, entry in entries.items():
+            if name != "__metadata__":
+                entry["dtype"], entry["shape"], entry["data_offsets"][1]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: its header is damaged. Save or copy it again.") from error
+    return raw, entries
+
+
+def _step_of(metadata: dict[str, str]) -> int | None:
+    text = metadata.get("step", "")
+    return int(text) if text.isdigit() else None
+
+
+def _digest(path: Path, header: bytes, size: int) -> str:
+    """Digest of the header, the size and three samples of the content; reading everything would cost a full pass."""
+    sha = hashlib.sha256(header)
+    sha.update(str(size).encode())
+    with path.open("rb") as file:
+        for offset in (8 + len(header), size // 2, max(0, size - _SAMPLE_BYTES)):
+            file.seek(offset)
+            sha.update(file.read(_SAMPLE_BYTES))
+    return sha.hexdigest()

@@ -1,0 +1,77 @@
+"""Arguments that several subcommands have, and loading of the config they name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wsopt.config import Config
+    from wsopt.plugin_manager import LoadedPlugins
+    from wsopt.registry import Registry
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A config with the text it came from and the plugins that its names were looked up in."""
+
+    config: Config
+    text: str
+    plugins: LoadedPlugins
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add FILE, ``--set`` and ``--plugin``."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the TOML config of a run")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        type=_override,
+        action="append",
+        default=[],
+        help="override one key of the file, as in --set optimizer.iter=10; may be repeated",
+    )
+    add_plugin_argument(parser)
+
+
+def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--plugin``."""
+    parser.add_argument(
+        "--plugin",
+        dest="plugin",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="load a single-file plugin; may be repeated",
+    )
+
+
+def load(args: argparse.Namespace) -> Loaded:
+    """Load the config that the arguments of `add_config_arguments` name.
+
+    Raises:
+        InputError, ConfigError, PluginError: see `wsopt.config.load_config`.
+    """
+    from wsopt.config import load_config
+    from wsopt.plugin_manager import load_plugins
+
+    kept: list[LoadedPlugins] = []
+
+    def loader(files: Sequence[Path]) -> Registry:
+        kept.append(load_plugins(files))
+        return kept[0].registry
+
+    config, text = load_config(args.file, args.overrides, loader, args.plugin)
+    return Loaded(config, text, kept[0])
+
+
+def _override(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    return key.strip(), value

@@ -1,0 +1,244 @@
+"""Loading a config: core sections first, then each component's, every problem of both reported at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, PluginFile, ReportConfig
+from wsopt.config._locate import Key
+from wsopt.config._messages import Mistake, show, validate
+from wsopt.config._source import Source
+from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, own_keys
+from wsopt.config.params import NoParams
+from wsopt.config.sections import PLAIN, ObjectiveSection, Section, TopSection
+from wsopt.errors import ConfigError, PluginError, Problem, UnknownNameError
+from wsopt.registry import LABELS, Component, Kind, Registry
+
+RegistryLoader = Callable[[Sequence[Path]], Registry]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(
+    path: str | Path,
+    overrides: Sequence[tuple[str, str]] = (),
+    registry_loader: RegistryLoader | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> tuple[Config, str]:
+    """Read, override, validate and resolve a config file.
+
+    Args:
+        path: the TOML file. Relative paths in it start from its folder, except `output`.
+        overrides: pairs of dotted key and value text, as given to ``--set``. The text is read as a TOML value and,
+            where it is none, as plain text; paths start from the current directory.
+        registry_loader: loads the plugins, given the single files among them; None takes the installed ones.
+        plugins: single-file plugins besides the config's own.
+
+    Returns:
+        The config, and the file's text as it was read.
+
+    Raises:
+        InputError: where the file cannot be read.
+        ConfigError: with every problem found, unknown component names included.
+        PluginError: where a name is unknown that a broken plugin may have had; the other problems follow in its text.
+    """
+    source = Source.read(Path(path), overrides)
+    return _Loader(source, registry_loader or _installed, plugins).load(), source.text
+
+
+def _installed(files: Sequence[Path]) -> Registry:
+    from wsopt.plugin_manager import load_plugins
+
+    return load_plugins(files).registry
+
+
+class _Loader:
+    """One loading: collects problems while sections are validated, and raises them together at the end."""
+
+    def __init__(self, source: Source, registry_loader: RegistryLoader, plugins: Sequence[str | Path]) -> None:
+        self.source = source
+        self.problems: list[Problem] = list(source.problems)
+        self.plugin_failed = False
+        self.tables = {name: self._table(name) for name in SECTIONS}
+        self.plugins = self._plugin_files(source.values.get("plugins"), plugins)
+        self.registry = registry_loader([plugin.path for plugin in self.plugins])
+        self.found = {section: self._find(section, kind, name) for section, (kind, name) in COMPONENTS.items()}
+        self.vocabulary = Vocabulary(self.found)
+
+    def load(self) -> Config:
+        raw = self.source.values
+        top = self._model(TopSection, (), {key: raw[key] for key in raw if key not in SECTIONS})
+        plain = {name: self._model(model, (name,), self.tables[name]) for name, model in PLAIN.items()}
+        params = {section: self._params(section) for section in COMPONENTS}
+        objective = self._objective_section()
+        train = self._train()
+        values: dict[str, Any] = plain | {"train": train}
+        for section in COMPONENTS:
+            component, model = self.found[section], params[section]
+            if component is not None and model is not None and section != "objective":
+                values[section] = ComponentConfig(name=component.address, params=model)
+        component, model = self.found["objective"], params["objective"]
+        if component is not None and model is not None and objective is not None:
+            values["objective"] = ObjectiveConfig(name=component.address, params=model, **dict(objective))
+            self._check_needs(component, objective)
+        self._check_source_of_checkpoints()
+        if plain["report"] is not None:
+            values["report"] = self._report(plain["report"], objective)
+        self._check_samples(plain["search"], plain["report"])
+        self._raise()
+        paths = {"checkpoints": self._with_folders(values["checkpoints"]), "plugins": self.plugins}
+        return Config(**{**dict(top or ()), **values, **paths})
+
+    # ---- sections
+
+    def _table(self, name: str) -> dict[str, Any]:
+        table = self.source.values.get(name, {})
+        if isinstance(table, dict):
+            return table
+        self._problem((name,), f"must be a section [{name}], not {show(table)}")
+        return {}
+
+    def _model(self, model: type[Model], at: Key, raw: Mapping[str, Any], what: str = "") -> Model | None:
+        """Validate a section; a list of its mistakes goes to the problems."""
+        found, mistakes = validate(model, raw)
+        for mistake in mistakes:
+            self._problem((*at, *mistake.key), self._words(model, at, mistake, what))
+        return found if isinstance(found, model) else None
+
+    def _words(self, model: type[BaseModel], at: Key, mistake: Mistake, what: str) -> str:
+        last = str(mistake.key[-1]) if mistake.key else ""
+        if mistake.unknown and len(mistake.key) == 1:
+            return f"unknown key{what}; {self.vocabulary.suggest(last, at, model)}"
+        if mistake.text == "missing" and len(mistake.key) == 1:
+            about = model.model_fields[last].description if last in model.model_fields else None
+            return f"missing: give the {about}" if about else "missing"
+        return mistake.text
+
+    # ---- components
+
+    def _find(self, section: str, kind: Kind, default: str | None) -> Component | None:
+        if not isinstance(self.source.values.get(section, {}), dict):
+            return None
+        name = self.tables[section].get("name", default)
+        key = (section, "name")
+        if name is None:
+            known = ", ".join(component.address for component in self.registry.all(kind)) or "none is installed"
+            self._problem(key, f"missing: give the name of a {LABELS[kind]} (known: {known})")
+        elif not isinstance(name, str):
+            self._problem(key, f"must be text in quotes, not {show(name)}")
+        else:
+            return self._get(kind, name, key)
+        return None
+
+    def _get(self, kind: Kind, name: str, key: Key) -> Component | None:
+        try:
+            return self.registry.get(kind, name)
+        except UnknownNameError as error:
+            self._problem(key, str(error))
+        except PluginError as error:
+            self.plugin_failed = True
+            self._problem(key, str(error))
+        return None
+
+    def _params(self, section: str) -> BaseModel | None:
+        component = self.found[section]
+        if component is None:
+            return None
+        raw = {key: value for key, value in self.tables[section].items() if key not in own_keys(section)}
+        what = f" for {LABELS[component.kind]} {component.name!r}"
+        return self._model(component.params or NoParams, (section,), raw, what)
+
+    def _objective_section(self) -> ObjectiveSection | None:
+        raw = self.tables["objective"]
+        own = {key: raw[key] for key in ObjectiveSection.model_fields if key in raw}
+        if isinstance(own.get("features"), str):
+            self._get("extractor", own["features"], ("objective", "features"))
+        return self._model(ObjectiveSection, ("objective",), own)
+
+    def _train(self) -> BaseModel | None:
+        family = self.found["family"]
+        if "train" not in self.source.values or family is None:
+            return None
+        if family.recipe is None:
+            self._problem(
+                ("train",),
+                f"model family {family.name!r} has no training recipe: remove the section and give checkpoints.path",
+            )
+            return None
+        return self._model(family.recipe, ("train",), self.tables["train"], f" for training {family.name!r}")
+
+    # ---- checks across sections
+
+    def _check_needs(self, component: Component, section: ObjectiveSection) -> None:
+        for key in getattr(component.params, "section_needs", ()):
+            if getattr(section, key) is None:
+                about = ObjectiveSection.model_fields[key].description
+                self._problem(("objective", key), f"missing: objective {component.name!r} needs the {about}")
+
+    def _check_source_of_checkpoints(self) -> None:
+        if "train" not in self.source.values and not self.source.given(("checkpoints", "path")):
+            text = "missing: give the folder of the checkpoints, or a [train] section that makes them"
+            self._problem(("checkpoints", "path"), text)
+
+    def _check_samples(self, search: Any, report: Any) -> None:  # noqa: ANN401 - sections or None
+        if search is not None and report is not None and report.samples < search.samples:
+            given = self.source.given(("report", "samples"))
+            text = f"must be at least search.samples ({search.samples}), not {report.samples}"
+            at = ("report", "samples") if given else ("search", "samples")
+            where = self.source.problem(at, "").where
+            self.problems.append(Problem(where, "report.samples", text))
+
+    def _report(self, section: Any, objective: ObjectiveSection | None) -> ReportConfig:  # noqa: ANN401
+        values = dict(section)
+        if values["features"] is None:
+            values["features"] = (objective.features,) if objective and objective.features else ()
+        else:
+            for index, name in enumerate(values["features"]):
+                self._get("extractor", name, ("report", "features", index))
+        if values["references"] is None:
+            values["references"] = (objective.reference,) if objective and objective.reference else ()
+        return ReportConfig(**values)
+
+    # ---- files
+
+    def _plugin_files(self, own: Any, more: Sequence[str | Path]) -> tuple[PluginFile, ...]:  # noqa: ANN401
+        named = own if isinstance(own, list) else []
+        keys: list[Key] = [("plugins", index) for index, name in enumerate(named) if isinstance(name, str)]
+        paths = [(self._path(key, named[int(key[1])]), key) for key in keys]
+        paths += [((Path.cwd() / Path(path).expanduser()).resolve(), None) for path in more]  # type: ignore[misc]
+        files: dict[Path, PluginFile] = {}
+        for path, key in paths:
+            try:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                text = f"the plugin file {path} cannot be read ({error.strerror}): give the path of a Python file"
+                self.problems.append(
+                    Problem(f"--plugin {path}", "", text) if key is None else self.source.problem(key, text)
+                )
+            else:
+                files[path] = PluginFile(path=path, sha256=digest)
+        return tuple(files.values())
+
+    def _with_folders(self, section: Section) -> Section:
+        paths = {key: getattr(section, key) for key in ("path", "ema_path")}
+        found = {key: self._path(("checkpoints", key), path) for key, path in paths.items() if path is not None}
+        return section.model_copy(update=found)
+
+    def _path(self, key: Key, path: str | Path) -> Path:
+        return (Path.cwd() / self.source.folder(key) / Path(path).expanduser()).resolve()
+
+    # ---- problems
+
+    def _problem(self, key: Key, text: str) -> None:
+        self.problems.append(self.source.problem(key, text))
+
+    def _raise(self) -> None:
+        self.problems.sort(key=self.source.order)
+        if self.plugin_failed:
+            raise PluginError("\n".join(str(problem) for problem in self.problems))
+        if self.problems:
+            raise ConfigError(self.problems)

@@ -1,0 +1,147 @@
+"""The text of a config file and its overrides: raw values, and where each one was written."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from wsopt.config._locate import Key, key_lines
+from wsopt.errors import ConfigError, InputError, Problem
+
+_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+class Source:
+    """Raw values of a file with `--set` overrides applied.
+
+    Args:
+        path: the file, as the user wrote it.
+        text: its contents.
+        overrides: pairs of dotted key and value text.
+
+    Raises:
+        ConfigError: for text that is not TOML.
+    """
+
+    def __init__(self, path: Path, text: str, overrides: Sequence[tuple[str, str]] = ()) -> None:
+        self.path = path
+        self.text = text
+        self.values = _parse(path, text)
+        self.problems: list[Problem] = []
+        self._lines = key_lines(text)
+        self._options: dict[Key, str] = {}
+        for key, value in overrides:
+            self._override(key, value)
+
+    @classmethod
+    def read(cls, path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Source:
+        """Read `path`.
+
+        Raises:
+            InputError: where it cannot be read.
+            ConfigError: where it is not TOML.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"the config file {path} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            ) from error
+        except OSError as error:
+            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise InputError(f"the config file {path} {reason}. Give the path of a TOML file.") from error
+        return cls(path, text, overrides)
+
+    def problem(self, key: Key, text: str) -> Problem:
+        """A problem of the value at `key`, or of its absence, with the place where it was written."""
+        option = self.option(key) or self._option_below(key)
+        if option is not None:
+            return Problem(option, "" if self._options.get(key) == option else dotted(key), text)
+        lengths = range(len(key), 0, -1)
+        line = next((self._lines[key[:length]] for length in lengths if key[:length] in self._lines), None)
+        return Problem(str(self.path) if line is None else f"{self.path}:{line}", dotted(key), text)
+
+    def order(self, problem: Problem) -> tuple[int, int]:
+        """Sort key of problems: those of the file as a whole, those of its lines from the top, those of options."""
+        if problem.where.startswith("--"):
+            return 2, 0
+        line = problem.where.rpartition(":")[2]
+        return (1, int(line)) if line.isdigit() and problem.where != str(self.path) else (0, 0)
+
+    def option(self, key: Key) -> str | None:
+        """The `--set` option that gave the value at `key`; None where the file did."""
+        lengths = range(len(key), 0, -1)
+        return next((self._options[key[:length]] for length in lengths if key[:length] in self._options), None)
+
+    def _option_below(self, key: Key) -> str | None:
+        """The option that made the section `key`, which the file does not have."""
+        if key in self._lines:
+            return None
+        return next((option for path, option in self._options.items() if path[: len(key)] == key), None)
+
+    def folder(self, key: Key) -> Path:
+        """The folder that a relative path at `key` starts from: the file's, or the current one for an option."""
+        return Path.cwd() if self.option(key) is not None else self.path.parent
+
+    def given(self, key: Key) -> bool:
+        """True where the file or an option has a value at `key`."""
+        value: Any = self.values
+        for part in key:
+            if not isinstance(value, dict) or part not in value:
+                return False
+            value = value[part]
+        return True
+
+    def _override(self, key: str, value: str) -> None:
+        option = f"--set {key}={value}"
+        parts = tuple(key.split("."))
+        if not all(part.strip() for part in parts):
+            self.problems.append(Problem(option, "", "is not of the form section.key=value"))
+            return
+        values = deepcopy(self.values)
+        table = values
+        for depth, part in enumerate(parts[:-1], start=1):
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                name = dotted(parts[:depth])
+                self.problems.append(Problem(option, "", f"{name} is a value, not a section that could have keys"))
+                return
+        table[parts[-1]] = _parse_value(value)
+        self.values = values
+        self._options[parts] = option
+
+
+def dotted(key: Key) -> str:
+    """``("a", "b", 2)`` as ``a.b[2]``."""
+    out = ""
+    for part in key:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+    return out
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = _PLACE.search(message)
+        reason = message[: place.start()] if place else message
+        where, column = str(path), ""
+        if place and place.group(1):
+            where, column = f"{path}:{place.group(1)}", f" at column {place.group(2)}"
+        elif place:
+            where, column = f"{path}:{len(text.splitlines()) or 1}", " at the end of the file"
+        problem = Problem(where, "", f"not valid TOML{column}: {reason[:1].lower()}{reason[1:]}")
+        raise ConfigError([problem]) from error
+
+
+def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if parsed.keys() == {"value"} else text

@@ -1,0 +1,63 @@
+"""Which keys a config file can have, and what a misspelt one may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from wsopt.config._locate import Key
+from wsopt.config._messages import model_keys
+from wsopt.config.sections import PLAIN, ObjectiveSection, TopSection
+from wsopt.registry import Component, Kind, did_you_mean
+
+COMPONENTS: Final[dict[str, tuple[Kind, str | None]]] = {
+    "data": ("dataset", "digits"),
+    "family": ("family", None),
+    "parameterization": ("parameterization", "difference"),
+    "optimizer": ("optimizer", "lcsc"),
+    "objective": ("objective", "fid"),
+}
+"""Section -> kind of its component, and the component taken where the section names none."""
+
+SECTIONS: Final = (*COMPONENTS, "train", *PLAIN)
+
+
+def own_keys(section: str) -> list[str]:
+    """The keys that a section (empty: the top of the file) has besides those of its model."""
+    if section == "":
+        return list(SECTIONS)
+    if section == "objective":
+        return ["name", *ObjectiveSection.model_fields]
+    return ["name"] if section in COMPONENTS else []
+
+
+class Vocabulary:
+    """All keys of a config file whose components are `found` (None for one that is unknown)."""
+
+    def __init__(self, found: Mapping[str, Component | None]) -> None:
+        family = found.get("family")
+        models: dict[str, type[BaseModel] | None] = {"": TopSection, **PLAIN}
+        models["train"] = family.recipe if family is not None else None
+        for section, component in found.items():
+            models[section] = component.params if component is not None else None
+        self._keys = {section: sorted({*own_keys(section), *model_keys(model)}) for section, model in models.items()}
+
+    def suggest(self, key: str, at: Key, model: type[BaseModel]) -> str:
+        """The end of a message about the unknown `key` of section `at`, which `model` validated."""
+        section = str(at[0]) if at else ""
+        here = sorted({*own_keys(section), *model_keys(model)})
+        elsewhere = [
+            (f"{other}.{name}" if other else name, name)
+            for other, names in self._keys.items()
+            for name in names
+            if other != section and name != "name"
+        ]
+        same = [dotted for dotted, name in elsewhere if name == key]
+        if same:
+            return f"did you mean {' or '.join(repr(dotted) for dotted in same[:3])}?"
+        near = did_you_mean(key, here) or did_you_mean(key, [dotted for dotted, _ in elsewhere])
+        if near:
+            return near.rstrip()
+        return f"known here: {', '.join(here)}" if here else "the section takes no keys"

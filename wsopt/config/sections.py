@@ -1,0 +1,135 @@
+"""The sections of a config file whose keys do not depend on plugins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ReferenceSplit = Literal["train", "validation", "test"]
+Quantize = Literal["none", "trunc", "round"]
+
+Rate = Annotated[float, Field(gt=0, lt=1)]
+# A power-function EMA with exponent 0 is the plain average, whose relative width is 1 / sqrt(12) = 0.2887.
+Width = Annotated[float, Field(gt=0, le=0.288)]
+Pattern = Annotated[str, Field(min_length=1)]
+
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+
+
+class Section(BaseModel):
+    """Base of the sections: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TopSection(Section):
+    """The keys above the first section."""
+
+    name: str = Field(description="name of the run, the first half of its folder's name")
+    seed: int = Field(default=0, ge=0, description="seed of the run; train.seed is the training's")
+    budget: int = Field(ge=1, description="total number of objective evaluations, baselines included")
+    output: Path = Field(default=Path("runs"), description="folder of the run folders, from the current directory")
+    plugins: tuple[Path, ...] = Field(default=(), description="single-file plugins, from this file's folder")
+    threads: int = Field(default=1, ge=1, description="CPU threads of torch")
+    device: str = Field(default="cpu", description="where networks run: cpu, cuda, cuda:N or mps")
+
+    @field_validator("name")
+    @classmethod
+    def _slug(cls, value: str) -> str:
+        if not _SLUG.fullmatch(value):
+            raise ValueError(
+                f"must be letters, digits, '.', '_' and '-', beginning with a letter or digit, not {value!r}"
+            )
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"must be 'cpu', 'cuda', 'cuda:N' or 'mps', not {value!r}")
+        return value
+
+
+class CheckpointsSection(Section):
+    """``[checkpoints]``: which checkpoints are combined."""
+
+    path: Path | None = Field(default=None, description="folder of the checkpoints; with it, [train] is not used")
+    ema_path: Path | None = Field(default=None, description="folder of training-time EMAs, ema-RATE.safetensors")
+    window: tuple[int, int] | None = Field(default=None, description="first and last training step, both included")
+    interval: int | None = Field(default=None, ge=1, description="training steps between two checkpoints that are used")
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] < value[1]:
+            raise ValueError(f"must be [first, last] steps with 0 <= first < last, not {list(value)}")
+        return value
+
+
+class BaselinesSection(Section):
+    """``[baselines]``: what the search is compared with and begins from."""
+
+    ema_rates: tuple[Rate, ...] = Field(
+        default=(0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995),
+        description="EMA rates per training step whose profiles over the window are tried",
+    )
+    singles: int = Field(default=15, ge=0, description="number of evenly spaced single checkpoints that are tried")
+    power_widths: tuple[Width, ...] = Field(
+        default=(0.05, 0.1), description="relative widths of the power-function EMAs that are tried"
+    )
+    extend: int = Field(default=4, ge=0, description="how many EMA rates may be added when an end of the grid wins")
+
+
+class SearchSection(Section):
+    """``[search]``: how a candidate is evaluated."""
+
+    samples: int = Field(default=1000, ge=1, description="generated samples per evaluation")
+    batch_size: int = Field(default=250, ge=1, description="samples per forward pass")
+    starts: tuple[Pattern, ...] = Field(
+        default=("ema-*",), min_length=1, description="patterns (globs) of the baselines that the search begins from"
+    )
+    max_failures: int = Field(default=20, ge=1, description="consecutive failed candidates that end the run")
+
+
+class ReportSection(Section):
+    """``[report]``: how the winner and the baselines are scored again. Filled in from ``[objective]`` by the loader."""
+
+    samples: int = Field(default=5000, ge=1, description="generated samples per score, at least search.samples")
+    features: tuple[str, ...] | None = Field(
+        default=None, description="feature extractors; the objective's where not given"
+    )
+    references: tuple[ReferenceSplit, ...] | None = Field(
+        default=None, description="splits of the data set that are compared with; the objective's where not given"
+    )
+    figure_pairs: int = Field(default=8, ge=0, description="pairs of images in the before-and-after figure")
+
+    @field_validator("features", "references")
+    @classmethod
+    def _no_duplicates(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = [item for item in value or () if (value or ()).count(item) > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]!r} twice")
+        return value
+
+
+class ObjectiveSection(Section):
+    """The keys that ``[objective]`` has whatever the objective."""
+
+    features: str | None = Field(default=None, description="feature extractor that the objective is computed in")
+    reference: ReferenceSplit | None = Field(default=None, description="split of the data set that is compared with")
+    quantize: Quantize = Field(
+        default="round", description="how grey levels become whole numbers before features are taken"
+    )
+
+
+PLAIN: Final[dict[str, type[Section]]] = {
+    "checkpoints": CheckpointsSection,
+    "baselines": BaselinesSection,
+    "search": SearchSection,
+    "report": ReportSection,
+}
+"""Section name -> model, where plugins have no say."""

@@ -1,0 +1,208 @@
+"""The evaluator: one weight space, one model, the metrics; jobs in, outcomes out. Every engine's worker holds one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsopt.checkpoints import CheckpointSet
+from wsopt.config import Config
+from wsopt.engines._metrics import Metric, build_metrics
+from wsopt.errors import InputError, WsoptError
+from wsopt.families import ModelFamily
+from wsopt.objectives import to_grey_levels
+from wsopt.registry import Registry
+from wsopt.seeding import SampleNoise
+from wsopt.types import Batch, Coefficients, Job, MetricScore, Outcome, Score, Split, Target
+from wsopt.weightspace import DenseStack, WeightSpace
+
+_SPLITS: tuple[Split, ...] = ("search", "validation", "report")
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatorSpec:
+    """All that a worker needs to build its evaluator; picklable.
+
+    Args:
+        config: the resolved config.
+        registry: where its names are looked up.
+        checkpoints: the window, opened.
+    """
+
+    config: Config
+    registry: Registry
+    checkpoints: CheckpointSet
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """Samples to look at: `images` ``[N, C, H, W]`` uint8, `features` ``[N, d]`` float32."""
+
+    images: NDArray[np.uint8]
+    features: NDArray[np.float32]
+
+
+class _Stopwatch:
+    """Seconds by stage of one job."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+class Evaluator:
+    """Evaluates jobs one after another on one device.
+
+    Raises:
+        WsoptError: from the constructor, where checkpoints, network, objective or references do not fit together.
+    """
+
+    def __init__(self, spec: EvaluatorSpec) -> None:
+        config = spec.config
+        self._config = config
+        self._device = torch.device(config.device)
+        self.family: ModelFamily = spec.registry.get("family", config.family.name).load()(config.family.params)
+        self.model = self.family.build().to(self._device)
+        self.space: WeightSpace = DenseStack(spec.checkpoints, device=config.device)
+        # The anchor is loaded once in full, so that a wrong architecture is told before the first evaluation.
+        self.family.load(self.model, spec.checkpoints.load(0))
+        self.metrics = build_metrics(config, spec.registry)
+        self._noise = {split: SampleNoise(config.seed, split) for split in _SPLITS}
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Outcomes in the order of `jobs`; neighbours whose slots fall into one block are merged in one pass."""
+        width = self.space.width
+        at = 0
+        while at < len(jobs):
+            end = at + 1
+            while end < len(jobs) and jobs[end].slot // width == jobs[at].slot // width:
+                end += 1
+            block = jobs[at:end]
+            watch = _Stopwatch()
+            self._merge(block)
+            watch.lap("merge")
+            for job in block:
+                yield self._evaluate(job, watch.seconds["merge"] / len(block))
+            at = end
+
+    def render(self, target: Target, split: Split, count: int) -> Rendered:
+        """The first `count` samples of a split, with their features in the search's feature space (or pixels)."""
+        self._write(Job(0, target, split, count))
+        images, features = [], []
+        for batch in self._samples(split, count):
+            grey = to_grey_levels(batch.images, self._config.objective.quantize)
+            name = self.metrics.search[0].features
+            vectors = grey.flatten(1) if name is None else self.metrics.extractors[name](grey)
+            images.append(to_grey_levels(batch.images, "round").to(torch.uint8).cpu().numpy())
+            features.append(vectors.float().cpu().numpy())
+        return Rendered(np.concatenate(images), np.concatenate(features))
+
+    def weights(self, target: Target) -> dict[str, Tensor]:
+        """The weights of a target, copied, on the CPU."""
+        self._write(Job(0, target, "search", 0))
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+
+    def floor(self) -> list[MetricScore]:
+        """The distance of real images from real images: each reference split against the other of train and test."""
+        scores = []
+        for metric in self.metrics.report:
+            if metric.features is None or metric.reference is None:
+                continue
+            split = metric.reference.rpartition("/")[2]
+            other = self.metrics.dataset.images("train" if split == "test" else "test")
+            images = to_grey_levels(torch.from_numpy(other), self._config.objective.quantize)
+            features = self.metrics.extractors[metric.features](images)
+            acc = metric.objective.add(metric.objective.new(), Batch(images, range(len(other)), features=features))
+            scores.append(self._labelled(metric, metric.objective.score(acc)))
+        return scores
+
+    def _merge(self, block: Sequence[Job]) -> None:
+        rows, values = [], []
+        for job in block:
+            if isinstance(job.target, Coefficients):
+                rows.append(job.slot % self.space.width)
+                values.append(job.target.values)
+        if rows:
+            self.space.prepare(np.stack(values), tuple(rows))
+
+    def _write(self, job: Job) -> None:
+        """Merge one job alone, in its own row, and load it."""
+        self._merge([job])
+        self._load(job)
+
+    def _load(self, job: Job) -> None:
+        if isinstance(job.target, Coefficients):
+            self.space.write(job.slot % self.space.width, self.model)
+        else:
+            self.space.write_file(job.target.path, self.model)
+
+    def _evaluate(self, job: Job, merge_seconds: float) -> Outcome:
+        watch = _Stopwatch()
+        try:
+            self._load(job)
+            watch.lap("merge")
+            scores = self._score(job, watch)
+        except WsoptError:
+            raise
+        # Whatever a plugin's model or objective throws at one candidate is that candidate's failure, not the run's.
+        except Exception as error:
+            return Outcome(job.id, (), watch.seconds, f"{type(error).__name__}: {error}")
+        watch.seconds["merge"] += merge_seconds
+        first = scores[0].score.value
+        if not np.isfinite(first):
+            return Outcome(job.id, (), watch.seconds, f"the score is {first}: the samples are not finite or too few")
+        return Outcome(job.id, tuple(scores), watch.seconds)
+
+    def _score(self, job: Job, watch: _Stopwatch) -> list[MetricScore]:
+        metrics = self.metrics.search if job.split == "search" else self.metrics.report
+        accs = [metric.objective.new() for metric in metrics]
+        sampled = [i for i, metric in enumerate(metrics) if metric.objective.needs != "weights"]
+        for i in set(range(len(metrics))) - set(sampled):
+            accs[i] = metrics[i].objective.add_weights(accs[i], self.model.state_dict())
+        for batch in self._samples(job.split, job.samples) if sampled else ():
+            watch.lap("sample")
+            grey = replace(batch, images=to_grey_levels(batch.images, self._config.objective.quantize))
+            features = self._features([metrics[i] for i in sampled], grey)
+            watch.lap("features")
+            for i in sampled:
+                metric = metrics[i]
+                extracted = None if metric.features is None else features[metric.features]
+                accs[i] = metric.objective.add(accs[i], replace(grey, features=extracted))
+            watch.lap("distance")
+        scores = [
+            self._labelled(metric, metric.objective.score(acc)) for metric, acc in zip(metrics, accs, strict=True)
+        ]
+        watch.lap("distance")
+        return scores
+
+    def _samples(self, split: Split, count: int) -> Iterator[Batch]:
+        with torch.inference_mode():
+            yield from self.family.sample(
+                self.model, range(count), self._noise[split], self._config.search.batch_size
+            )
+
+    def _features(self, metrics: Sequence[Metric], batch: Batch) -> dict[str, Tensor]:
+        names = {metric.features for metric in metrics if metric.features is not None}
+        return {name: self.metrics.extractors[name](batch.images) for name in sorted(names)}
+
+    def _labelled(self, metric: Metric, score: Score) -> MetricScore:
+        return MetricScore(metric.objective.name, metric.features, metric.reference, score)
+
+
+def check_device(name: str) -> None:
+    """Raise InputError where torch has no device `name`."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f'device = "{name}" is not available: {str(error).splitlines()[0]}. Use "cpu".') from error

@@ -1,0 +1,42 @@
+"""The engine that evaluates in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
+from wsopt.engines._base import Engine
+from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered
+from wsopt.types import Job, MetricScore, Outcome, SpaceInfo, Split, Target
+
+
+class InProcessEngine(Engine):
+    """One evaluator, one job after another."""
+
+    def start(self, spec: EvaluatorSpec, gram: bool = False) -> SpaceInfo:
+        """See `Engine.start`."""
+        self._evaluator = Evaluator(spec)
+        space = self._evaluator.space
+        return SpaceInfo(steps=space.steps, gram=space.gram() if gram else None)
+
+    def evaluate(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """See `Engine.evaluate`."""
+        return self._evaluator.evaluate(list(jobs))
+
+    def render(self, target: Target, split: Split, count: int) -> Rendered:
+        """See `Engine.render`."""
+        return self._evaluator.render(target, split, count)
+
+    def weights(self, target: Target) -> dict[str, Tensor]:
+        """See `Engine.weights`."""
+        return self._evaluator.weights(target)
+
+    def floor(self) -> list[MetricScore]:
+        """See `Engine.floor`."""
+        return self._evaluator.floor()
+
+    @property
+    def nfe(self) -> int:
+        """See `Engine.nfe`."""
+        return self._evaluator.family.nfe

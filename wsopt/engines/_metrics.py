@@ -1,0 +1,72 @@
+"""The metrics of a split: which objective in which feature space against which reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wsopt.config import Config
+from wsopt.datasets import Dataset, DatasetSplit
+from wsopt.errors import InputError
+from wsopt.objectives import AnyObjective, FeatureExtractor, Reference, reference_from_images
+from wsopt.registry import Registry
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """One prepared objective, the feature space it looks at and the name of its reference (``digits/train``)."""
+
+    objective: AnyObjective
+    features: str | None
+    reference: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """What the search minimises, and everything the report measures; the search's own metric comes first there too."""
+
+    search: tuple[Metric, ...]
+    report: tuple[Metric, ...]
+    extractors: Mapping[str, FeatureExtractor]
+    dataset: Dataset
+
+
+def build_metrics(config: Config, registry: Registry) -> Metrics:
+    """Load the objective, extractors and references that a config names.
+
+    Raises:
+        InputError: a feature objective without features, or a reference split that the data set lacks.
+    """
+    dataset: Dataset = registry.get("dataset", config.data.name).load()(config.data.params)
+    component = registry.get("objective", config.objective.name)
+    needs_features = component.load().needs == "features"
+    if needs_features and config.objective.features is None:
+        raise InputError(
+            f'objective {config.objective.name} needs features: set objective.features, for example "digits".'
+        )
+    spaces = _unique(config.objective.features, config.report.features) if needs_features else [None]
+    references = _unique(config.objective.reference, config.report.references)
+    extractors = {
+        name: registry.get("extractor", name).load()(None) for name in spaces if name is not None
+    }
+    metrics = []
+    for space in spaces:
+        for reference in references:
+            objective: AnyObjective = component.load()(config.objective.params)
+            objective.prepare(_reference(config, dataset, reference, extractors.get(space or "")))
+            metrics.append(Metric(objective, space, None if reference is None else f"{dataset.name}/{reference}"))
+    return Metrics((metrics[0],), tuple(metrics), extractors, dataset)
+
+
+def _unique(first: str | None, others: tuple[str, ...]) -> list[str | None]:
+    return [first, *(name for name in dict.fromkeys(others) if name != first)]
+
+
+def _reference(
+    config: Config, dataset: Dataset, split: DatasetSplit | None, extractor: FeatureExtractor | None
+) -> Reference | None:
+    if split is None or extractor is None:
+        return None
+    return reference_from_images(
+        f"{dataset.name}/{split}", dataset.images(split), extractor, config.objective.quantize
+    )

@@ -1,0 +1,63 @@
+"""Coefficient profiles over a window: last, single, uniform, EMA of a rate, power-function EMA of a width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsopt.types import FloatArray
+
+
+def single(count: int, index: int) -> FloatArray:
+    """One-hot coefficients ``[K]`` of checkpoint `index`."""
+    alpha = np.zeros(count)
+    alpha[index] = 1.0
+    return alpha
+
+
+def uniform(count: int) -> FloatArray:
+    """Equal coefficients ``[K]``."""
+    return np.full(count, 1.0 / count)
+
+
+def ema(steps: Sequence[int], rate: float) -> FloatArray:
+    """EMA coefficients of a rate per training step: alpha_i = gamma^(n_K - n_i) / A (the paper's section 3.1).
+
+    Args:
+        steps: training steps of the K checkpoints, ascending.
+        rate: gamma in (0, 1), per training step as trainers state it, not per checkpoint.
+
+    Returns:
+        ``[K]`` float64 that sums to 1.
+    """
+    ages = steps[-1] - np.asarray(steps, dtype=np.float64)
+    alpha = np.exp(ages * np.log(rate))
+    return np.asarray(alpha / alpha.sum())
+
+
+def power_ema(steps: Sequence[int], width: float) -> FloatArray:
+    """Power-function EMA: weight on step n proportional to n^gamma, integrated over the gap before each checkpoint.
+
+    Args:
+        steps: training steps of the K checkpoints, ascending.
+        width: relative standard deviation of the profile, in (0, 0.28) (Karras et al., "Analyzing and Improving the
+            Training Dynamics of Diffusion Models", CVPR 2024, section 3).
+
+    Returns:
+        ``[K]`` float64 that sums to 1.
+    """
+    exponent = power_exponent(width)
+    ends = np.asarray(steps, dtype=np.float64) / steps[-1]
+    starts = np.concatenate([[max(0.0, 2 * ends[0] - ends[1])], ends[:-1]])
+    alpha = ends ** (exponent + 1) - starts ** (exponent + 1)
+    return np.asarray(alpha / alpha.sum())
+
+
+def power_exponent(width: float) -> float:
+    """gamma of a relative width: width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the larger root.
+
+    The profile n^gamma on [0, 1] is a Beta(gamma + 1, 1) density, whose standard deviation this is.
+    """
+    cubic = [1.0, 7.0, 16.0 - width**-2, 12.0 - width**-2]
+    return float(np.roots(cubic).real.max())

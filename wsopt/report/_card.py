@@ -1,0 +1,162 @@
+"""The model card of the merged weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from wsopt.report._figures import FOLDER
+from wsopt.report._labels import metric_label, optimizer_label, row_label
+from wsopt.report._record import RunRecord
+from wsopt.report._table import results_markdown
+
+_CELLS = 2000
+_FIGURES = {
+    "convergence": "Search score against evaluations",
+    "coefficients": "Coefficients by training step",
+    "samples": "Samples from the same noise, before and after",
+}
+
+
+def model_card(record: RunRecord, config_text: str) -> str:
+    """The README.md of a run folder.
+
+    Figures are linked where they exist already, so call `write_figures` first.
+
+    Args:
+        record: the finished run.
+        config_text: its config.toml, quoted word for word.
+
+    Returns:
+        Markdown with a YAML head.
+    """
+    parts = [
+        _head(record),
+        _introduction(record),
+        _loading(record),
+        f"## Results\n\n{results_markdown(record)}",
+        *_pictures(record),
+        _coefficients(record),
+        _provenance(record),
+        _reproduction(record, config_text),
+    ]
+    return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def _head(record: RunRecord) -> str:
+    tags = ["wsopt", "checkpoint-merging", "model-merging", *([record.optimizer] if record.optimizer else [])]
+    lines = ["---", "library_name: wsopt", "tags:", *(f"- {json.dumps(tag)}" for tag in tags), "---"]
+    return "\n".join(lines) + "\n"
+
+
+def _introduction(record: RunRecord) -> str:
+    results = record.results
+    steps = record.steps
+    groups = len(_best(record))
+    origin = results["best"].get("from")
+    name = optimizer_label(record.optimizer)
+    apart = f", with coefficients of its own for each of {groups} layer groups" if groups > 1 else ""
+    lines = [
+        f"# {results['name']}\n",
+        f"The weights in `merged.safetensors` are a linear combination of {len(steps)} checkpoints of one training run, "
+        f"saved from step {steps[0]:,} to step {steps[-1]:,}{apart}.",
+        f"The coefficients were searched without gradients by {name}, which "
+        f"{'minimised' if record.minimize else 'maximised'} {record.label} over {results['evaluations']:,} evaluations.",
+    ]
+    if record.optimizer == "lcsc":
+        lines.append(
+            "The method is LCSC (*Linear Combination of Saved Checkpoints Makes Consistency and Diffusion Models "
+            "Better*, ICLR 2025)."
+        )
+    if origin not in (None, "search"):
+        lines.append(
+            f"No candidate of the search was better than a baseline: these weights are the baseline "
+            f"*{row_label(str(origin)).replace('*', '')}*."
+        )
+    else:
+        lines.append(f"They were found at evaluation {results['best']['evaluation']:,}.")
+    return "\n".join(lines) + "\n"
+
+
+def _loading(record: RunRecord) -> str:
+    return (
+        "## Loading\n\n"
+        "```python\nfrom safetensors.torch import load_file\n\n"
+        'weights = load_file("merged.safetensors")\nmodel.load_state_dict(weights)\n```\n\n'
+        "Names and shapes are those of the checkpoints; `model` is the network that `[family]` in the config below "
+        "describes.\n"
+    )
+
+
+def _pictures(record: RunRecord) -> Iterator[str]:
+    for name, text in _FIGURES.items():
+        if (record.path / FOLDER / f"{name}.png").is_file():
+            yield f"![{text}]({FOLDER}/{name}.png)\n"
+
+
+def _best(record: RunRecord) -> np.ndarray:
+    best = record.coefficients("best")
+    assert best is not None
+    return best
+
+
+def _coefficients(record: RunRecord) -> str:
+    best, ema = _best(record), record.coefficients("best-ema")
+    groups = len(best)
+    if best.size > _CELLS:
+        text = f"{groups} layer groups of {best.shape[1]} checkpoints each: `coefficients.best` of `results.json`.\n"
+        return f"## Coefficients\n\n{text}"
+    header = ["step", *(["best"] if groups == 1 else [f"group {number + 1}" for number in range(groups)])]
+    columns = [*best]
+    if ema is not None:
+        header.append(str(record.results["coefficients"]["best-ema"].get("name", "EMA")))
+        columns.append(ema[0])
+    lines = ["| " + " | ".join(header) + " |", "|" + "---:|" * len(header)]
+    for step, *values in zip(record.steps, *columns, strict=True):
+        lines.append("| " + " | ".join([str(step), *(f"{value:.6g}" for value in values)]) + " |")
+    apart = "" if groups == 1 else f" for each of {groups} groups"
+    facts = f"{best.shape[1]} coefficients{apart}, sum {', '.join(f'{total:.6g}' for total in best.sum(axis=1)[:6])}"
+    facts += ", …" if groups > 6 else ""
+    table = "\n".join(lines)
+    return (
+        f"## Coefficients\n\n<details>\n<summary>{facts}</summary>\n\n{table}\n\n</details>\n\n"
+        "Full precision: `coefficients` of `results.json`.\n"
+    )
+
+
+def _provenance(record: RunRecord) -> str:
+    results = record.results
+    objective = results["objective"]
+    facts: dict[str, object] = {
+        "seed": results["seed"],
+        "objective": f"{metric_label(objective['name'], objective.get('features'))} to {objective.get('reference')}, "
+        f"{objective.get('samples')} samples",
+    }
+    facts |= dict(_flat(record.provenance))
+    rows = [f"| {key} | {str(value).replace('|', '&#124;')} |" for key, value in facts.items() if value is not None]
+    return "\n".join(["## Provenance\n", "| | |", "|---|---|", *rows]) + "\n"
+
+
+def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested objects as dotted keys."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str | int | float | None) else json.dumps(value)
+
+
+def _reproduction(record: RunRecord, config_text: str) -> str:
+    # A fence has to be longer than any run of backticks that it holds.
+    longest = max((len(run) for run in re.findall(r"`+", config_text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return (
+        "## Reproduction\n\n"
+        "With this as `config.toml`:\n\n"
+        f"{fence}toml\n{config_text.rstrip()}\n{fence}\n\n"
+        "```sh\nwsopt run config.toml\n```\n\n"
+        "The same seed, versions and number of threads give the same run.\n"
+    )

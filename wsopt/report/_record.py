@@ -1,0 +1,256 @@
+"""A finished run, read from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsopt.errors import InputError
+from wsopt.report._labels import metric_label
+from wsopt.types import FloatArray
+
+_FORMAT = 1
+_REQUIRED = ("name", "seed", "budget", "evaluations", "steps", "objective", "best", "coefficients", "scores")
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One score of results.json: what was scored, on which split, by which metric in which features."""
+
+    name: str
+    split: str
+    metric: str
+    features: str | None
+    reference: str | None
+    value: float
+    stderr: float | None
+    samples: int
+
+    @property
+    def column(self) -> tuple[str, str | None, str | None]:
+        """Metric, features and reference: scores that agree in these three may be compared."""
+        return self.metric, self.features, self.reference
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation of the search split, in journal order.
+
+    Args:
+        name: the baseline's name, or the candidate's id as text.
+        value: its score; None where it failed.
+    """
+
+    name: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the journal says of the search: first the baselines, then the candidates, each in order of evaluation."""
+
+    baselines: tuple[Trial, ...]
+    candidates: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedSamples:
+    """Samples of two models from the same noise, largest feature distance first.
+
+    Args:
+        baseline: ``[M, C, H, W]`` uint8.
+        best: ``[M, C, H, W]`` uint8.
+        distance: ``[M]`` distance in feature space.
+        indices: ``[M]`` sample indices within the report split.
+        baseline_name: what `baseline` was sampled from.
+    """
+
+    baseline: NDArray[np.uint8]
+    best: NDArray[np.uint8]
+    distance: FloatArray
+    indices: NDArray[np.int64]
+    baseline_name: str
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """A finished run.
+
+    Args:
+        path: its folder.
+        results: results.json, as written.
+        provenance: provenance.json, as written.
+        scores: the scores of results.json.
+        trace: the evaluations of the search, from journal.jsonl.
+    """
+
+    path: Path
+    results: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    scores: tuple[ScoreRow, ...]
+    trace: Trace
+
+    @classmethod
+    def load(cls, folder: Path | str) -> RunRecord:
+        """Read a run folder.
+
+        Raises:
+            InputError: for a folder that is no run, a run that is not finished, or a file that is missing or torn.
+        """
+        path = Path(folder)
+        if not path.is_dir():
+            raise InputError(f"{path} is not a folder. Give the folder of a run, runs/NAME-HASH.")
+        if not (path / "journal.jsonl").is_file():
+            raise InputError(f"{path} has no journal.jsonl, so it is not a run folder. Give runs/NAME-HASH.")
+        if not (path / "results.json").is_file():
+            raise InputError(
+                f"{path} has no results.json: the run is not finished; continue it with the command that started it "
+                f"(wsopt run CONFIG)."
+            )
+        results = _read_json(path / "results.json")
+        if results.get("format") != _FORMAT:
+            raise InputError(
+                f"{path / 'results.json'}: format is {results.get('format')!r}, this wsopt reads {_FORMAT}. "
+                f"Read it with the version of wsopt that wrote it (provenance.json names it)."
+            )
+        missing = [key for key in _REQUIRED if key not in results]
+        if missing:
+            raise InputError(f"{path / 'results.json'} has no {', '.join(missing)}. Run the report of the run again.")
+        return cls(
+            path=path,
+            results=results,
+            provenance=_read_json(path / "provenance.json"),
+            scores=_scores(path / "results.json", results["scores"]),
+            trace=_read_journal(path / "journal.jsonl"),
+        )
+
+    @property
+    def optimizer(self) -> str | None:
+        """Registered name of the optimizer, None where the results do not say."""
+        name = self.results.get("optimizer")
+        return name if isinstance(name, str) else None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Training steps of the K checkpoints."""
+        return tuple(self.results["steps"])
+
+    @property
+    def minimize(self) -> bool:
+        """True where a smaller score is better."""
+        return bool(self.results["objective"].get("direction", "minimize") == "minimize")
+
+    def minimizes(self, metric: str) -> bool | None:
+        """Whether a smaller value of a metric is better; None for a metric whose direction is not known here."""
+        if metric == self.results["objective"]["name"]:
+            return self.minimize
+        return True if metric in ("fid", "kid", "fcd") else None
+
+    @property
+    def label(self) -> str:
+        """What the search's score is called."""
+        objective = self.results["objective"]
+        return str(objective.get("label") or metric_label(objective["name"], objective.get("features")))
+
+    @property
+    def ema_star(self) -> str | None:
+        """Which baseline is EMA*, None where no EMA was scored."""
+        found = self.results.get("ema_star")
+        return str(found["name"]) if found else None
+
+    @property
+    def search_values(self) -> dict[str, float]:
+        """Search scores of the baselines that did not fail, by name."""
+        return {trial.name: trial.value for trial in self.trace.baselines if trial.value is not None}
+
+    def coefficients(self, name: str) -> FloatArray | None:
+        """Coefficients ``[G, K]`` of ``best``, ``recommended``, ``ema*`` or ``best-ema``; None where there are none."""
+        found = self.results["coefficients"].get(name)
+        if isinstance(found, Mapping):
+            found = found.get("values")
+        return None if found is None else np.atleast_2d(np.asarray(found, dtype=np.float64))
+
+    def samples(self) -> PairedSamples | None:
+        """The pairs of samples of samples.npz; None where the run wrote none.
+
+        Raises:
+            InputError: for a file that is torn or lacks an array.
+        """
+        path = self.path / "samples.npz"
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return PairedSamples(
+                    baseline=arrays["baseline"],
+                    best=arrays["best"],
+                    distance=arrays["distance"],
+                    indices=arrays["indices"],
+                    baseline_name=str(arrays["baseline_name"]),
+                )
+        except Exception as error:  # zipfile, numpy and the missing key each raise their own
+            raise InputError(
+                f"{path} cannot be read ({error}). Delete it; the report is made without samples."
+            ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path.parent} has no {path.name}: the folder is incomplete. Restore the file.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}). Restore the file, or run the run's report again."
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds a {type(found).__name__}, not an object. Restore the file.")
+    return found
+
+
+def _scores(path: Path, rows: list[dict[str, Any]]) -> tuple[ScoreRow, ...]:
+    try:
+        return tuple(
+            ScoreRow(
+                name=row["name"],
+                split=row["split"],
+                metric=row["metric"],
+                features=row.get("features"),
+                reference=row.get("reference"),
+                value=float(row["value"]),
+                stderr=None if row.get("stderr") is None else float(row["stderr"]),
+                samples=int(row.get("samples") or 0),
+            )
+            for row in rows
+            if row.get("value") is not None
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: scores: an entry is not a score ({error!r}). Restore the file.") from error
+
+
+def _read_journal(path: Path) -> Trace:
+    """The evaluations of a journal; a torn last line is left out, a bad line before it is an error that names it."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    baselines: list[Trial] = []
+    candidates: list[Trial] = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+            if kind == "baseline":
+                baselines.append(Trial(str(event["name"]), event.get("value")))
+            elif kind == "told":
+                candidates.append(Trial(str(event["id"]), event.get("value")))
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise InputError(f"{path}:{number}: not an event of a journal ({error!r}). Restore the file.") from error
+    return Trace(tuple(baselines), tuple(candidates))

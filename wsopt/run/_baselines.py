@@ -1,0 +1,83 @@
+"""The baselines: what people use without a search, scored on the search split and charged to the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wsopt import parameterizations
+from wsopt.config import Config
+from wsopt.types import Coefficients, FloatArray, Target, WeightsFile
+
+Kind = Literal["last", "single", "uniform", "power", "train-ema", "ema"]
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A named target.
+
+    Args:
+        name: as in results: ``last``, ``single-STEP``, ``uniform``, ``power-WIDTH``, ``train-ema-RATE`` (true weights
+            kept while training) or ``ema-RATE`` (coefficients over the window).
+        kind: what it is.
+        target: its coefficients or weights.
+        rate: the EMA rate per training step of an ``ema``, else None.
+    """
+
+    name: str
+    kind: Kind
+    target: Target
+    rate: float | None = None
+
+
+def first_baselines(config: Config, steps: tuple[int, ...], emas: Mapping[str, Path]) -> list[Baseline]:
+    """All baselines but the ones that extend the grid of EMA rates."""
+    settings = config.baselines
+    count = len(steps)
+    found = [
+        Baseline("last", "last", _shared(parameterizations.single(count, count - 1))),
+        Baseline("uniform", "uniform", _shared(parameterizations.uniform(count))),
+    ]
+    for index in _evenly(count - 1, settings.singles):
+        target = _shared(parameterizations.single(count, index))
+        found.append(Baseline(f"single-{steps[index]}", "single", target))
+    for width in settings.power_widths:
+        target = _shared(parameterizations.power_ema(steps, width))
+        found.append(Baseline(f"power-{width:g}", "power", target))
+    for rate, path in sorted(emas.items(), key=lambda item: float(item[0])):
+        found.append(Baseline(f"train-ema-{rate}", "train-ema", WeightsFile(path)))
+    found += [ema_baseline(steps, rate) for rate in sorted(set(settings.ema_rates))]
+    return found
+
+
+def ema_baseline(steps: tuple[int, ...], rate: float) -> Baseline:
+    """The EMA of a rate as coefficients over the window."""
+    return Baseline(f"ema-{rate:.10g}", "ema", _shared(parameterizations.ema(steps, rate)), rate)
+
+
+def next_rate(losses: Mapping[float, float]) -> float | None:
+    """The rate that extends the grid where one of its ends is the best, else None.
+
+    Args:
+        losses: search loss by rate. The distance of a rate from 1 is halved past the slow end, doubled past the other.
+    """
+    if len(losses) < 2:
+        return None
+    best = min(losses, key=lambda rate: (losses[rate], rate))
+    if best == max(losses):
+        return 1.0 - (1.0 - best) / 2.0
+    if best == min(losses) and 2.0 * (1.0 - best) < 1.0:
+        return 1.0 - 2.0 * (1.0 - best)
+    return None
+
+
+def _shared(alpha: FloatArray) -> Coefficients:
+    return Coefficients(alpha[None, :])
+
+
+def _evenly(stop: int, number: int) -> list[int]:
+    """`number` evenly spaced indices below `stop`, the last checkpoint itself being a baseline of its own."""
+    number = min(number, stop)
+    return [round((i + 1) * stop / (number + 1)) for i in range(number)] if number < stop else list(range(stop))

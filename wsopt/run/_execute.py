@@ -1,0 +1,220 @@
+"""`execute`: one run from a resolved config to a finished folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from wsopt.config import Config, difference
+from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device
+from wsopt.errors import Interrupted, ResumeError
+from wsopt.parameterizations import Parameterization
+from wsopt.progress import Progress
+from wsopt.registry import Registry
+from wsopt.report import RunRecord, model_card, write_figures
+from wsopt.run._final import choose, export, score_report
+from wsopt.run._folder import RunFolder, read_json, write_json, write_text
+from wsopt.run._journal import Journal
+from wsopt.run._memory import peak_bytes, reset_peak
+from wsopt.run._provenance import changes, provenance
+from wsopt.run._results import results
+from wsopt.run._search import Search, Tally, score_baselines
+from wsopt.run._session import Hooks, Session, Timings
+from wsopt.run._sources import Sources, find_sources
+from wsopt.types import SpaceInfo
+
+_NOT_COMPARED = ("budget", "output")
+
+
+class RunHooks(Hooks, Protocol):
+    """The event hooks of plugins."""
+
+    def run_started(self, run: Mapping[str, Any]) -> None:
+        """Called when the first evaluation is about to begin."""
+
+    def run_finished(self, run: Mapping[str, Any]) -> None:
+        """Called when all files are written."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Args:
+        config: resolved.
+        source: the TOML text as written, kept in the run folder.
+        registry: where the config's names are looked up.
+        hooks: where events are told.
+        resume: a run folder to continue; None continues the config's own folder where it exists.
+    """
+
+    config: Config
+    source: str
+    registry: Registry
+    hooks: RunHooks
+    resume: Path | None = None
+
+
+def run_folder(config: Config) -> RunFolder:
+    """Where a config's run lives: ``<output>/<name>-<hash>``; the budget is no part of the hash."""
+    return RunFolder(config.output / f"{config.name}-{config.run_hash()}")
+
+
+def execute(request: Request, progress: Progress) -> RunFolder:
+    """Do a run, or what is left of it.
+
+    Args:
+        request: what is asked for.
+        progress: where it is shown, and who may ask for a stop.
+
+    Returns:
+        The finished run's folder.
+
+    Raises:
+        WsoptError: its subclasses, each with its exit code; `Interrupted` where the user stopped it.
+    """
+    config = request.config
+    check_device(config.device)
+    torch.set_num_threads(config.threads)
+    folder = _open_folder(request, progress)
+    with folder.locked():
+        if _is_finished(folder, config):
+            progress.line("done    nothing is left to do; a larger --budget continues this run")
+            return folder
+        sources = find_sources(config, request.registry, progress)
+        _check_provenance(folder, provenance(config, sources.checkpoints, sources.training), progress)
+        reset_peak()
+        engine = InProcessEngine()
+        parameterization: Parameterization = request.registry.get(
+            "parameterization", config.parameterization.name
+        ).load()(config.parameterization.params)
+        info = engine.start(EvaluatorSpec(config, request.registry, sources.checkpoints), parameterization.needs_gram)
+        parameterization.bind(info)
+        with _session(request, folder, engine, progress) as session:
+            fingerprint = sources.checkpoints.fingerprint
+            session.journal.record(
+                {"event": "run", "format": 1, "config": config.run_hash(), "checkpoints": fingerprint}
+            )
+            request.hooks.run_started(session.facts)
+            _stages(request, session, sources, info, parameterization)
+            request.hooks.run_finished(session.facts)
+    return folder
+
+
+def _stages(
+    request: Request, session: Session, sources: Sources, info: SpaceInfo, parameterization: Parameterization
+) -> None:
+    """Baselines, search, report, files; each stage runs through again, from the journal, when resumed."""
+    tally = Tally(session.sign)
+    with session.timed("baselines"):
+        score_baselines(session, info, sources.emas, tally)
+    with session.timed("search"):
+        optimizer = request.registry.get("optimizer", session.config.optimizer.name).load()
+        search = Search(session, parameterization, optimizer, tally)
+        search.run()
+    finals = choose(tally, search.recommended())
+    with session.timed("report"):
+        rows, fresh = score_report(session, tally, finals)
+    session.timings.write({"event": "session", "peak_bytes": peak_bytes()})
+    document = results(session, info, sources, tally, finals, rows, fresh)
+    export(session, finals, _metadata(session, document))
+    write_json(session.folder.results, document)
+    record = RunRecord.load(session.folder.path)
+    write_figures(session.folder.path)
+    write_text(session.folder.card, model_card(record, session.folder.config.read_text(encoding="utf-8")))
+    write_json(session.folder.resolved, session.config.resolved())
+    session.journal.record({"event": "finished", "evaluations": len(tally.trials)})
+
+
+@contextmanager
+def _session(request: Request, folder: RunFolder, engine: Engine, progress: Progress) -> Iterator[Session]:
+    config = request.config
+    direction = request.registry.get("objective", config.objective.name).load().direction
+    journal = Journal(folder.journal)
+    session = Session(
+        config,
+        folder,
+        engine,
+        journal,
+        Timings(folder.timings),
+        progress,
+        request.hooks,
+        1.0 if direction == "minimize" else -1.0,
+    )
+    begin = time.perf_counter()
+    try:
+        yield session
+    except Interrupted as error:
+        done = sum(event["event"] in ("told", "baseline") for event in journal.events)
+        raise Interrupted(f"stopped after {done} of {config.budget} evaluations; nothing is lost.") from error
+    finally:
+        session.timings.write({"event": "session", "peak_bytes": peak_bytes(), "seconds": time.perf_counter() - begin})
+        journal.close()
+        engine.close()
+
+
+def _open_folder(request: Request, progress: Progress) -> RunFolder:
+    """Create the config's folder, or check that the one there is of this config."""
+    config = request.config
+    folder = RunFolder(request.resume) if request.resume is not None else run_folder(config)
+    resolved = config.resolved()
+    if not folder.resolved.exists():
+        if request.resume is not None:
+            raise ResumeError(f"{folder.path} is no run folder: it has no {folder.resolved.name}. Give a run's folder.")
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text(folder.config, request.source)
+        write_json(folder.resolved, resolved)
+        progress.line(f"run     {folder.path} (new)")
+        return folder
+    before = read_json(folder.resolved)
+    lines = [line for line in difference(before, resolved) if line.partition(":")[0] not in _NOT_COMPARED]
+    if lines:
+        raise ResumeError(
+            f"{folder.path} was made with another config; continuing it would mix two runs. Differences (run -> now):\n  "
+            + "\n  ".join(lines)
+            + "\nRun the config on its own (without --resume), or give the one the run was made with."
+        )
+    progress.line(f"run     {folder.path} (continued)")
+    return folder
+
+
+def _is_finished(folder: RunFolder, config: Config) -> bool:
+    """True where the folder holds the final files of exactly this budget."""
+    if not (folder.results.exists() and folder.journal.exists()):
+        return False
+    journal = Journal(folder.journal)
+    journal.close()
+    ended = bool(journal.events) and journal.events[-1]["event"] == "finished"
+    return ended and read_json(folder.results)["budget"] == config.budget
+
+
+def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress) -> None:
+    if not folder.provenance.exists():
+        write_json(folder.provenance, now)
+        return
+    before = read_json(folder.provenance)
+    if before["checkpoints"]["fingerprint"] != now["checkpoints"]["fingerprint"]:
+        raise ResumeError(
+            f"the checkpoints are not the ones that {folder.path} was begun with (their fingerprint is "
+            f"{now['checkpoints']['fingerprint'][:12]}, it was {before['checkpoints']['fingerprint'][:12]}). "
+            f"Restore them, or move the folder away to start again."
+        )
+    for change in changes(before, now):
+        progress.line(f"warning: since this run began: {change}; the last digits may differ from here on")
+
+
+def _metadata(session: Session, document: Mapping[str, Any]) -> dict[str, str]:
+    """Text metadata of merged.safetensors."""
+    return {
+        "format": "pt",
+        "wsopt.run": session.folder.path.name,
+        "wsopt.checkpoints": session.journal.events[0]["checkpoints"],
+        "wsopt.best": document["best"]["name"],
+        "wsopt.score": f"{session.label} {document['optimism']['fresh'] if document['optimism'] else None}",
+    }

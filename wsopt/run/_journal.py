@@ -1,0 +1,111 @@
+"""The journal: one JSON line per event, synced, replayed in order.
+
+It holds deterministic fields only. The run is written as one script that records every event; while the journal has
+events left, recording checks against them instead of writing. So resuming is the script run again, with the expensive
+steps answered from the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from wsopt.errors import ResumeError
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """An append-only event log with a replay cursor.
+
+    Args:
+        path: the file; created if absent. A torn last line (a process killed while writing) is cut off.
+
+    Raises:
+        ResumeError: for a bad line that is not the last, naming file and line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events, valid_bytes = _read(path)
+        self._cursor = 0
+        self._file = path.open("ab")
+        self._file.truncate(valid_bytes)
+
+    @property
+    def replaying(self) -> bool:
+        """True while recorded events are left."""
+        return self._cursor < len(self.events)
+
+    def peek(self) -> Event | None:
+        """The next recorded event, or None."""
+        return self.events[self._cursor] if self.replaying else None
+
+    def recall(self, kind: str) -> Event | None:
+        """Take the next recorded event if it is of `kind`, else None."""
+        event = self.peek()
+        if event is None or event["event"] != kind:
+            return None
+        self._cursor += 1
+        return event
+
+    def record(self, event: Event) -> None:
+        """Append `event`, flushed and synced; while replaying, check that it is the recorded one.
+
+        Raises:
+            ResumeError: where the recorded event differs, naming the line.
+        """
+        recorded = self.peek()
+        if recorded is None:
+            self._file.write(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self.events.append(event)
+        # Compared as JSON text: tuples and lists, and all floats, come back as what was written.
+        elif json.dumps(recorded) != json.dumps(event):
+            raise self.mismatch(event)
+        self._cursor += 1
+
+    def mismatch(self, found: Event) -> ResumeError:
+        """The error for a replay that diverges at the cursor."""
+        keys = {key for key in found if found[key] != (self.peek() or {}).get(key)}
+        return ResumeError(
+            f"{self.path}:{self._cursor + 1}: the run cannot be replayed, {', '.join(sorted(keys)) or 'the event'} of "
+            f"this {found['event']!r} event differs from what was recorded. A package version, the number of threads or "
+            f"the data changed (provenance.json has the former ones). Restore them, or move the folder away to start again."
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _read(path: Path) -> tuple[list[Event], int]:
+    if not path.exists():
+        return [], 0
+    events: list[Event] = []
+    valid = 0
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        last = number >= len(lines) - 1
+        complete = number < len(lines)
+        if not line and not complete:
+            break
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict) or "event" not in event:
+                raise ValueError("not an event")
+        except ValueError as error:
+            if last:
+                break
+            raise ResumeError(
+                f"{path}:{number}: this line is no event of a journal ({error}). The file was changed or the disk "
+                f"failed; restore it, or move the folder away to start the run again."
+            ) from error
+        if not complete:
+            break
+        events.append(event)
+        valid += len(line) + 1
+    return events, valid

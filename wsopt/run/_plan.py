@@ -1,0 +1,152 @@
+"""The plan of a run (`--dry-run`): what it would read, hold, and take, from headers and one small timed batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from wsopt.checkpoints import CheckpointSet, TensorSpec
+from wsopt.config import Config
+from wsopt.engines import build_metrics, check_device
+from wsopt.errors import InputError
+from wsopt.families import ModelFamily
+from wsopt.objectives import to_grey_levels
+from wsopt.registry import Registry
+from wsopt.run._baselines import first_baselines
+from wsopt.run._execute import run_folder
+from wsopt.run._sources import known_emas, open_window, trained_set, training_folder
+from wsopt.seeding import SampleNoise
+from wsopt.types import Batch
+from wsopt.weightspace import make_layout
+
+_BLOCK_WIDTH = 16
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do; every field is a JSON value.
+
+    Args:
+        folder: the run folder, and whether it exists already.
+        checkpoints: where from, how many, steps, tensors, values, bytes on disk; the training recipe where one has
+            still to run.
+        policy: number of tensors by what is done with them.
+        memory_bytes: what stays resident: stack of differences, anchor, block of candidates.
+        evaluations: budget, split in baselines (before extension of the grid) and search.
+        seconds: of one evaluation (measured on one batch), of baselines and search, of the report; training apart.
+    """
+
+    folder: str
+    exists: bool
+    checkpoints: Mapping[str, Any]
+    policy: Mapping[str, int]
+    memory_bytes: Mapping[str, int]
+    evaluations: Mapping[str, int]
+    seconds: Mapping[str, float]
+    nfe: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def make_plan(config: Config, registry: Registry) -> Plan:
+    """Compare all headers, project memory and time. Trains nothing, searches nothing, writes nothing.
+
+    Raises:
+        InputError: what the run itself would raise for bad input, as far as headers can tell.
+    """
+    check_device(config.device)
+    torch.set_num_threads(config.threads)
+    family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
+    checkpoints, facts = _checkpoints(config, registry, family)
+    tensors = _tensors(family) if checkpoints is None else checkpoints.tensors
+    steps = tuple(family.planned_steps(config.train)) if checkpoints is None else checkpoints.steps  # type: ignore[arg-type]
+    layout = make_layout(tensors)
+    baselines = len(first_baselines(config, steps, known_emas(config, registry)))
+    if config.budget <= baselines + config.baselines.extend:
+        raise InputError(
+            f"budget = {config.budget} does not cover the {baselines} baselines, up to {config.baselines.extend} more "
+            f"EMA rates and one candidate. Set budget to {baselines + config.baselines.extend + 1} or more."
+        )
+    per_evaluation = _time_evaluation(config, registry, family)
+    per_report = per_evaluation * config.report.samples / config.search.samples
+    return Plan(
+        folder=str(run_folder(config).path),
+        exists=run_folder(config).resolved.exists(),
+        checkpoints={
+            **facts,
+            "count": len(steps),
+            "steps": [steps[0], steps[-1]],
+            "tensors": len(tensors),
+            "values": sum(spec.numel for spec in tensors.values()),
+            "bytes": len(steps) * sum(spec.nbytes for spec in tensors.values()),
+        },
+        policy={
+            "combined": len(layout.slots),
+            "copied (not floating)": sum(reason == "not floating" for reason in layout.copied.values()),
+        },
+        memory_bytes={
+            "differences": (len(steps) - 1) * layout.size * _FLOAT32,
+            "anchor": layout.size * _FLOAT32,
+            "candidates": _BLOCK_WIDTH * layout.size * _FLOAT32,
+        },
+        evaluations={
+            "budget": config.budget,
+            "baselines": baselines,
+            "search": config.budget - baselines,
+            "samples": config.search.samples,
+            "report": baselines - config.baselines.singles + 2,
+            "report_samples": config.report.samples,
+        },
+        seconds={
+            "evaluation": per_evaluation,
+            "baselines and search": per_evaluation * config.budget,
+            "report": per_report * (baselines - config.baselines.singles + 2),
+        },
+        nfe=family.nfe,
+    )
+
+
+def _checkpoints(
+    config: Config, registry: Registry, family: ModelFamily
+) -> tuple[CheckpointSet | None, dict[str, Any]]:
+    if config.checkpoints.path is not None:
+        return open_window(config, registry, config.checkpoints.path), {"from": str(config.checkpoints.path)}
+    trained = trained_set(config, registry)
+    if trained is not None:
+        return open_window(config, registry, trained.checkpoints), {"from": str(trained.checkpoints)}
+    assert config.train is not None
+    recipe = {"recipe": config.train.model_dump(mode="json"), "to_train": True}
+    return None, {"from": str(training_folder(config)), **recipe}
+
+
+def _tensors(family: ModelFamily) -> dict[str, TensorSpec]:
+    state = family.build().state_dict()
+    return {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+
+
+def _time_evaluation(config: Config, registry: Registry, family: ModelFamily) -> float:
+    """Seconds of one evaluation, extrapolated from the faster of two batches; merging is not in it."""
+    model = family.build().to(config.device)
+    metrics = build_metrics(config, registry)
+    noise = SampleNoise(config.seed, "search")
+    size = min(config.search.batch_size, config.search.samples)
+    seconds = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        with torch.inference_mode():
+            for batch in family.sample(model, range(size), noise, size):
+                _measure(config, metrics.search[0].features, metrics.extractors, batch)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds) * config.search.samples / size
+
+
+def _measure(config: Config, features: str | None, extractors: Mapping[str, Any], batch: Batch) -> None:
+    if features is not None:
+        extractors[features](to_grey_levels(batch.images, config.objective.quantize))

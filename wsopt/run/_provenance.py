@@ -1,0 +1,58 @@
+"""What a run was made with: versions, seeds, device, fingerprints."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from wsopt.checkpoints import CheckpointSet
+from wsopt.config import Config
+
+_PACKAGES = ("wsopt", "torch", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "pluggy")
+_DECISIVE = ("python", "packages", "machine", "threads", "device")
+
+
+def provenance(config: Config, checkpoints: CheckpointSet, training: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Provenance as JSON values; nothing in it names a user or a folder outside the run."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "threads": torch.get_num_threads(),
+        "device": config.device,
+        "seed": config.seed,
+        "train_seed": getattr(config.train, "seed", None),
+        "checkpoints": {
+            "fingerprint": checkpoints.fingerprint,
+            "count": len(checkpoints),
+            "first_step": checkpoints.steps[0],
+            "last_step": checkpoints.steps[-1],
+            "tensors": len(checkpoints.tensors),
+            "bytes": checkpoints.nbytes,
+        },
+        "training": dict(training) if training is not None else None,
+    }
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What can move the last digits between two sessions of one run, as ``torch 2.6.0 -> 2.7.0``."""
+    lines = []
+    for key in _DECISIVE:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += [f"{name} {old.get(name)} -> {new.get(name)}" for name in new if old.get(name) != new.get(name)]
+        elif old != new:
+            lines.append(f"{key} {old} -> {new}")
+    return lines
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

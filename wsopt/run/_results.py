@@ -1,0 +1,156 @@
+"""results.json: everything the report reads, as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsopt.run._final import Finals
+from wsopt.run._search import Tally, Trial
+from wsopt.run._session import Session, score_row
+from wsopt.run._sources import Sources
+from wsopt.types import Coefficients, SpaceInfo
+
+FORMAT = 1
+Row = dict[str, Any]
+
+
+def results(
+    session: Session,
+    info: SpaceInfo,
+    sources: Sources,
+    tally: Tally,
+    finals: Finals,
+    report_rows: Sequence[Row],
+    fresh_rows: Sequence[Row],
+) -> dict[str, Any]:
+    """The content of results.json."""
+    config = session.config
+    entries = session.timings.read()
+    return {
+        "format": FORMAT,
+        "name": config.name,
+        "seed": config.seed,
+        "budget": config.budget,
+        "evaluations": len(tally.trials),
+        "failed": sum(trial.value is None for trial in tally.trials),
+        "optimizer": config.optimizer.name,
+        "parameterization": config.parameterization.name,
+        "steps": list(info.steps),
+        "groups": list(info.groups),
+        "nfe": session.engine.nfe,
+        "objective": _objective(session),
+        "ema_star": _name(finals.ema_star),
+        "best": {
+            "id": None if finals.best.baseline else int(finals.best.name.removeprefix("trial ")),
+            "name": finals.best.name,
+            "evaluation": finals.best.evaluation,
+            "from": "search" if finals.best.baseline is None else finals.best.baseline.name,
+        },
+        "coefficients": _coefficients(finals, info.steps),
+        "scores": _search_rows(session, tally, finals) + list(report_rows) + _floor_rows(session),
+        "optimism": _optimism(tally.sign, finals.best, fresh_rows),
+        "timing": _timing(entries),
+        "memory": {
+            "training_peak_bytes": _fact(sources.training, "peak_memory_bytes"),
+            "search_peak_bytes": max(
+                (entry["peak_bytes"] for entry in entries if entry.get("event") == "session"), default=None
+            ),
+        },
+        "seconds": {"training": _fact(sources.training, "seconds"), **_stage_seconds(entries)},
+    }
+
+
+def _objective(session: Session) -> Row:
+    objective = session.config.objective
+    data = session.config.data.name
+    return {
+        "name": objective.name,
+        "direction": "minimize" if session.sign > 0 else "maximize",
+        "features": objective.features,
+        "reference": None if objective.reference is None else f"{data}/{objective.reference}",
+        "quantize": objective.quantize,
+        "samples": session.config.search.samples,
+        "label": session.label,
+    }
+
+
+def _name(trial: Trial | None) -> Row | None:
+    return None if trial is None else {"name": trial.name}
+
+
+def _coefficients(finals: Finals, steps: Sequence[int]) -> Row:
+    def values(trial: Trial | None) -> list[list[float]] | None:
+        return trial.target.values.tolist() if trial and isinstance(trial.target, Coefficients) else None
+
+    single = finals.best_single
+    return {
+        "best": values(finals.best),
+        "recommended": finals.recommended.tolist(),
+        "ema*": values(finals.ema_star),
+        "best-ema": finals.best_ema and {"name": finals.best_ema.name, "values": values(finals.best_ema)},
+        "best-single": single and {"name": single.name, "step": steps[int(single.target.values[0].argmax())]},
+    }
+
+
+def _search_rows(session: Session, tally: Tally, finals: Finals) -> list[Row]:
+    objective = _objective(session)
+
+    def row(name: str, trial: Trial) -> Row:
+        return {
+            "name": name,
+            "split": "search",
+            "metric": objective["name"],
+            "features": objective["features"],
+            "reference": objective["reference"],
+            "value": trial.value,
+            "stderr": trial.stderr,
+            "samples": objective["samples"],
+        }
+
+    rows = [row(trial.name, trial) for trial in tally.trials if trial.baseline is not None]
+    named = {"best-single": finals.best_single, "ema*": finals.ema_star, "best": finals.best}
+    return rows + [row(name, trial) for name, trial in named.items() if trial is not None]
+
+
+def _floor_rows(session: Session) -> list[Row]:
+    return [{"name": "floor", "split": "data", **score_row(score)} for score in session.engine.floor()]
+
+
+def _optimism(sign: float, best: Trial, fresh_rows: Sequence[Row]) -> Row | None:
+    if not fresh_rows or best.value is None or fresh_rows[0]["value"] is None:
+        return None
+    fresh = fresh_rows[0]
+    return {
+        "search": best.value,
+        "fresh": fresh["value"],
+        "stderr": fresh["stderr"],
+        "gap": sign * (fresh["value"] - best.value),
+        "samples": fresh["samples"],
+    }
+
+
+def _timing(entries: Sequence[Row]) -> Row:
+    """Mean seconds by stage of one evaluation on the search split."""
+    trials = [entry["seconds"] for entry in entries if entry.get("event") == "trial"]
+    optimizer = sum(entry["seconds"] for entry in entries if entry.get("event") == "optimizer")
+    if not trials:
+        return {"seconds_per_evaluation": None, "split": {}}
+    split = {
+        stage: sum(seconds.get(stage, 0.0) for seconds in trials) / len(trials)
+        for stage in ("merge", "sample", "features", "distance")
+    }
+    split["optimizer"] = optimizer / len(trials)
+    return {"seconds_per_evaluation": sum(split.values()), "split": split}
+
+
+def _stage_seconds(entries: Sequence[Row]) -> dict[str, float]:
+    total = {"baselines": 0.0, "search": 0.0, "report": 0.0}
+    for entry in entries:
+        if entry.get("event") == "stage" and entry["stage"] in total:
+            total[entry["stage"]] += entry["seconds"]
+    return total
+
+
+def _fact(facts: Mapping[str, Any] | None, key: str) -> float | None:
+    return None if facts is None else facts.get(key)

@@ -1,0 +1,272 @@
+"""The two stages that spend the budget: baselines, then the search. Both run again identically when resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsopt.errors import InputError, ResumeError, WsoptError
+from wsopt.optimizers import Optimizer, SearchSpace
+from wsopt.parameterizations import Parameterization
+from wsopt.progress import Stage
+from wsopt.run._baselines import Baseline, ema_baseline, first_baselines, next_rate
+from wsopt.run._journal import Event
+from wsopt.run._session import Session, outcome_event
+from wsopt.seeding import child_generator
+from wsopt.types import Candidate, Coefficients, FloatArray, Job, Outcome, Result, SpaceInfo, Start
+
+_ASK = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A target with its search score; `value` is None where it failed."""
+
+    name: str
+    target: Coefficients | Any
+    value: float | None
+    stderr: float | None
+    evaluation: int
+    baseline: Baseline | None = None
+
+
+@dataclass
+class Tally:
+    """Everything scored on the search split so far."""
+
+    sign: float
+    trials: list[Trial] = field(default_factory=list)
+
+    def loss(self, trial: Trial) -> float | None:
+        """The minimised number."""
+        return None if trial.value is None else self.sign * trial.value
+
+    def best(self, trials: Sequence[Trial] | None = None) -> Trial | None:
+        """Lowest loss, the earliest of equals; None where all failed."""
+        scored = [(self.loss(trial), trial) for trial in (self.trials if trials is None else trials)]
+        valid = [(loss, trial) for loss, trial in scored if loss is not None]
+        return min(valid, key=lambda pair: (pair[0], pair[1].evaluation))[1] if valid else None
+
+    def of_kind(self, *kinds: str) -> list[Trial]:
+        """The baselines of some kinds."""
+        return [trial for trial in self.trials if trial.baseline is not None and trial.baseline.kind in kinds]
+
+    @property
+    def combinations(self) -> list[Trial]:
+        """All trials given by coefficients: the space that the search searches."""
+        return [trial for trial in self.trials if isinstance(trial.target, Coefficients)]
+
+
+def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path], tally: Tally) -> None:
+    """Score all baselines on the search split, extending the grid of EMA rates where an end of it wins.
+
+    Raises:
+        InputError: where the budget does not cover them.
+    """
+    pending = first_baselines(session.config, info.steps, emas)
+    extensions = session.config.baselines.extend
+    needed = len(pending) + extensions + 1
+    if session.config.budget < needed:
+        raise InputError(
+            f"budget = {session.config.budget} does not cover the {len(pending)} baselines, up to {extensions} more EMA "
+            f"rates and one candidate. Set budget to {needed} or more, or shorten [baselines]."
+        )
+    with session.progress.stage("baselines", len(pending)) as stage:
+        while pending:
+            _score_baselines(session, pending, tally, stage)
+            pending = []
+            rates = {
+                trial.baseline.rate: loss
+                for trial in tally.of_kind("ema")
+                if trial.baseline and trial.baseline.rate and (loss := tally.loss(trial)) is not None
+            }
+            rate = next_rate(rates) if extensions > 0 else None
+            if rate is not None:
+                extensions -= 1
+                pending = [ema_baseline(info.steps, rate)]
+
+
+def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tally, stage: Stage) -> None:
+    first = len(tally.trials)
+    jobs = []
+    for offset, baseline in enumerate(baselines):
+        event = session.journal.recall("baseline")
+        if event is None:
+            slot = first + offset
+            jobs.append(Job(offset, baseline.target, "search", session.config.search.samples, slot))
+        elif event["name"] != baseline.name:
+            raise session.journal.mismatch({"event": "baseline", "name": baseline.name})
+        else:
+            _count_baseline(tally, baseline, event)
+    for outcome in session.engine.evaluate(jobs):
+        baseline = baselines[outcome.id]
+        kind = "coefficients" if isinstance(baseline.target, Coefficients) else "weights"
+        event = outcome_event("baseline", outcome, name=baseline.name, kind=kind)
+        session.journal.record(event)
+        _count_baseline(tally, baseline, event)
+        session.note(baseline.name, outcome)
+        best = tally.best()
+        facts = {"best": f"{best.value:.3f} ({best.name})"} if best else {}
+        stage.update(len(tally.trials), **facts)
+        session.stop_if_asked()
+
+
+def _count_baseline(tally: Tally, baseline: Baseline, event: Event) -> None:
+    trial = Trial(
+        baseline.name, baseline.target, event.get("value"), event.get("stderr"), len(tally.trials) + 1, baseline
+    )
+    tally.trials.append(trial)
+
+
+class Search:
+    """The ask/tell loop of one run.
+
+    Raises:
+        InputError: where no baseline fits `search.starts`, or all that do have failed.
+    """
+
+    def __init__(
+        self, session: Session, parameterization: Parameterization, optimizer_class: type[Optimizer], tally: Tally
+    ) -> None:
+        config = session.config
+        self._session = session
+        self._parameterization = parameterization
+        self._tally = tally
+        self._failures = 0
+        self._optimizer_seconds = 0.0
+        starts = self._starts()
+        self.optimizer = optimizer_class(
+            config.optimizer.params,
+            SearchSpace(parameterization.dimension, parameterization.scale()),
+            starts,
+            child_generator(config.seed, "optimizer", config.optimizer.name),
+            config.budget - len(tally.trials),
+        )
+
+    def run(self) -> None:
+        """Spend the budget, or until the optimizer is done."""
+        session = self._session
+        try:
+            with session.progress.stage("search", session.config.budget, len(self._tally.trials)) as stage:
+                self._spend(stage)
+            self._check_nothing_left()
+        finally:
+            session.timings.write({"event": "optimizer", "seconds": self._optimizer_seconds})
+
+    def _spend(self, stage: Stage) -> None:
+        while (remaining := self._session.config.budget - len(self._tally.trials)) > 0:
+            self._skip_former_end()
+            if self.optimizer.finished():
+                return
+            candidates = self._ask(remaining)
+            if not candidates:
+                return
+            self._evaluate(candidates, stage)
+
+    def recommended(self) -> FloatArray:
+        """Coefficients ``[G, K]`` that the optimizer recommends."""
+        return self._parameterization.coefficients(self.optimizer.recommend()[None])[0]
+
+    def _starts(self) -> list[Start]:
+        patterns = self._session.config.search.starts
+        named = [t for t in self._tally.combinations if any(fnmatchcase(t.name, pattern) for pattern in patterns)]
+        starts = [
+            Start(trial.name, self._parameterization.initial(trial.target.values), loss)
+            for trial in named
+            if (loss := self._tally.loss(trial)) is not None
+        ]
+        if not starts:
+            known = ", ".join(trial.name for trial in self._tally.combinations)
+            state = "all failed" if named else "are not among the baselines"
+            raise InputError(f"search.starts = {list(patterns)} {state}. The baselines are: {known}.")
+        return starts
+
+    def _skip_former_end(self) -> None:
+        """Pass over the report of a run that ended at a smaller budget and is now continued."""
+        while self._session.journal.recall("report") or self._session.journal.recall("finished"):
+            if self.optimizer.uses_budget:
+                raise ResumeError(
+                    f"optimizer {self.optimizer.name} depends on the budget, so this finished run cannot be continued "
+                    f"with budget {self._session.config.budget}. Start another run with that budget (another name)."
+                )
+
+    def _ask(self, remaining: int) -> list[Candidate]:
+        recorded = self._session.journal.peek()
+        replayed = recorded is not None and recorded["event"] == "asked"
+        count = len(recorded["ids"]) if recorded is not None and replayed else min(_ASK, remaining)
+        if count > remaining:
+            raise self._overspent()
+        begin = time.perf_counter()
+        candidates = self.optimizer.ask(count)
+        self._optimizer_seconds += time.perf_counter() - begin
+        if candidates:
+            points = [candidate.x.tolist() for candidate in candidates]
+            self._session.journal.record({"event": "asked", "ids": [c.id for c in candidates], "x": points})
+        return candidates
+
+    def _check_nothing_left(self) -> None:
+        recorded = self._session.journal.peek()
+        if recorded is not None and recorded["event"] in ("asked", "told"):
+            raise self._overspent()
+
+    def _overspent(self) -> ResumeError:
+        events = self._session.journal.events
+        spent = sum(event["event"] in ("baseline", "told") for event in events)
+        return ResumeError(
+            f"{self._session.folder.path} already has {spent} evaluations, budget = {self._session.config.budget} is "
+            f"less. The budget is the total of a run: give {spent} or more."
+        )
+
+    def _evaluate(self, candidates: Sequence[Candidate], stage: Stage) -> None:
+        session = self._session
+        asked = {candidate.id: candidate for candidate in candidates}
+        while (event := session.journal.recall("told")) is not None:
+            candidate = asked.pop(event["id"], None)
+            if candidate is None:
+                raise session.journal.mismatch(event)
+            self._take(candidate, event)
+        if not asked:
+            return
+        stage.update(len(self._tally.trials))
+        alpha = self._parameterization.coefficients(np.stack([candidate.x for candidate in asked.values()]))
+        jobs = [
+            Job(candidate.id, Coefficients(row), "search", session.config.search.samples, candidate.id)
+            for candidate, row in zip(asked.values(), alpha, strict=True)
+        ]
+        for outcome in session.engine.evaluate(jobs):
+            self._tell(asked[outcome.id], outcome, stage)
+            session.stop_if_asked()
+
+    def _tell(self, candidate: Candidate, outcome: Outcome, stage: Stage) -> None:
+        session = self._session
+        event = outcome_event("told", outcome, id=candidate.id)
+        if "value" in event:
+            event = {"event": "told", "id": candidate.id, "loss": self._tally.sign * event["value"]} | event
+        session.journal.record(event)
+        self._take(candidate, event)
+        session.note(str(candidate.id), outcome)
+        best = self._tally.best(self._tally.combinations)
+        last = "failed" if outcome.failure else f"{event['value']:.3f}"
+        stage.update(len(self._tally.trials), best=f"{best.value:.3f} ({best.name})" if best else "-", last=last)
+
+    def _take(self, candidate: Candidate, event: Event) -> None:
+        """Count a result, new or replayed, and tell the optimizer."""
+        target = Coefficients(self._parameterization.coefficients(candidate.x[None])[0])
+        number = len(self._tally.trials) + 1
+        trial = Trial(f"trial {candidate.id}", target, event.get("value"), event.get("stderr"), number)
+        self._tally.trials.append(trial)
+        begin = time.perf_counter()
+        self.optimizer.tell([Result(candidate.id, self._tally.loss(trial))])
+        self._optimizer_seconds += time.perf_counter() - begin
+        self._failures = 0 if trial.value is not None else self._failures + 1
+        if self._failures >= self._session.config.search.max_failures:
+            raise WsoptError(
+                f"{self._failures} candidates in a row failed, the last with: {event.get('failure')}. "
+                f"Every one is in {self._session.folder.journal}; lower the optimizer's step or mend the cause."
+            )

@@ -1,0 +1,125 @@
+"""What the stages of a run share: config, engine, journal, clock and the words to the user."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from wsopt.config import Config
+from wsopt.engines import Engine
+from wsopt.errors import Interrupted
+from wsopt.progress import Progress
+from wsopt.report import metric_label
+from wsopt.run._folder import RunFolder
+from wsopt.run._journal import Journal
+from wsopt.types import MetricScore, Outcome
+
+
+class Hooks(Protocol):
+    """Where event hooks of plugins are called; they cannot change results."""
+
+    def trial_finished(self, run: Mapping[str, Any], trial: Mapping[str, Any]) -> None:
+        """Called after every evaluation that is new (not replayed)."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """timings.jsonl: what differs between two equal runs (seconds, memory). Appended, never replayed."""
+
+    path: Path
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """All complete lines, of former sessions too."""
+        if not self.path.exists():
+            return []
+        entries = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except ValueError:  # torn by a kill; timings are not replayed, so one lost line is no harm
+                continue
+        return entries
+
+
+@dataclass
+class Session:
+    """One process's work on one run."""
+
+    config: Config
+    folder: RunFolder
+    engine: Engine
+    journal: Journal
+    timings: Timings
+    progress: Progress
+    hooks: Hooks
+    sign: float
+    """+1 where the objective is minimised, -1 where it is maximised: loss = sign * value."""
+
+    @property
+    def label(self) -> str:
+        """What the search's score is called, ``FD(digits)``."""
+        return metric_label(self.config.objective.name, self.config.objective.features)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What event hooks are told of the run."""
+        return {
+            "name": self.config.name,
+            "folder": str(self.folder.path),
+            "config": self.config.resolved(),
+            "label": self.label,
+        }
+
+    def stop_if_asked(self) -> None:
+        """Raise Interrupted once the user asked for a stop; the trial at hand is recorded by then."""
+        if self.progress.should_stop():
+            raise Interrupted("stopped")
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of a stage to timings.jsonl, also when it is interrupted."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings.write({"event": "stage", "stage": stage, "seconds": time.perf_counter() - begin})
+
+    def note(self, trial: str, outcome: Outcome) -> None:
+        """Write an outcome's seconds, and tell the plugins."""
+        self.timings.write({"event": "trial", "trial": trial, "seconds": dict(outcome.seconds)})
+        first = outcome.scores[0].score if outcome.scores else None
+        self.hooks.trial_finished(
+            self.facts, {"trial": trial, "value": first and first.value, "failure": outcome.failure}
+        )
+
+
+def outcome_event(event: str, outcome: Outcome, **fields: object) -> dict[str, Any]:
+    """The journal event of an outcome on the search split."""
+    if outcome.failure is not None:
+        return {"event": event, **fields, "failure": outcome.failure}
+    score = outcome.scores[0].score
+    return {"event": event, **fields, "value": score.value, "stderr": score.stderr, "samples": score.samples}
+
+
+def score_row(score: MetricScore) -> dict[str, Any]:
+    """The journal's and results' form of a metric score."""
+    return {
+        "metric": score.metric,
+        "features": score.features,
+        "reference": score.reference,
+        "value": score.score.value if math.isfinite(score.score.value) else None,
+        "stderr": score.score.stderr,
+        "samples": score.score.samples,
+    }

@@ -1,0 +1,179 @@
+"""DenseStack: the anchor and all differences, flat and resident; a block of candidates is one matrix product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsopt.checkpoints import CheckpointSet
+from wsopt.errors import CheckpointError
+from wsopt.types import FloatArray
+from wsopt.weightspace._base import WeightSpace
+from wsopt.weightspace._layout import FlatLayout, make_layout
+
+_GRAM_COLUMNS = 1 << 16
+
+
+class DenseStack(WeightSpace):
+    """theta(alpha) = (sum_i alpha_i) theta_1 + sum_i alpha_i (theta_i - theta_1), per layer group.
+
+    Holds ``[K-1, P]`` float32 differences and the float32 anchor, loaded once by streaming (peak: the stack and one
+    checkpoint). Differences keep the precision that a sum of large signed coefficients would lose on raw weights.
+
+    Args:
+        checkpoints: the window.
+        width: number of candidates merged per pass. Partial blocks are padded to it, because a matrix product of
+            another height may round differently.
+        device: where the stack lives.
+
+    Raises:
+        CheckpointError: a NaN in a checkpoint, or a non-floating tensor that differs between checkpoints.
+    """
+
+    def __init__(self, checkpoints: CheckpointSet, width: int = 16, device: str = "cpu") -> None:
+        self.checkpoints = checkpoints
+        self.width = width
+        self._device = torch.device(device)
+        self._anchor_tensors = checkpoints.load(0)
+        self.layout = make_layout(checkpoints.tensors)
+        self.anchor = self._flatten(self._anchor_tensors, self.layout)
+        self.differences = torch.empty(len(checkpoints) - 1, self.layout.size, device=self._device)
+        varies = {slot.name: False for slot in self.layout.slots}
+        for row in range(len(checkpoints) - 1):
+            self._load_row(row, varies)
+        constant = [name for name, differs in varies.items() if not differs]
+        if constant:
+            self._drop(constant)
+        self._block = torch.zeros(width, self.layout.size, device=self._device)
+        self._rows: list[FloatArray | None] = [None] * width
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """See `WeightSpace.steps`."""
+        return self.checkpoints.steps
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that stay resident: differences, anchor and one block of candidates."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.differences, self.anchor, self._block))
+
+    def gram(self) -> FloatArray:
+        """See `WeightSpace.gram`. Streamed over columns with float64 accumulation."""
+        count = len(self.checkpoints)
+        total = torch.zeros(count - 1, count - 1, dtype=torch.float64)
+        for columns in self.differences.split(_GRAM_COLUMNS, dim=1):
+            wide = columns.to("cpu", torch.float64)
+            total += wide @ wide.T
+        full = np.zeros((count, count))
+        full[1:, 1:] = total.numpy()
+        return full
+
+    def prepare(self, coefficients: FloatArray, rows: tuple[int, ...] | None = None) -> None:
+        """See `WeightSpace.prepare`."""
+        n, groups, count = coefficients.shape
+        if groups != len(self.layout.group_ranges) or count != len(self.checkpoints) or n > self.width:
+            raise ValueError(
+                f"coefficients are {list(coefficients.shape)}, expected at most {self.width} x "
+                f"{len(self.layout.group_ranges)} groups x {len(self.checkpoints)} checkpoints"
+            )
+        places = tuple(range(n)) if rows is None else rows
+        padded = np.zeros((self.width, groups, count))
+        self._rows = [None] * self.width
+        for place, row in zip(places, coefficients, strict=True):
+            padded[place] = row
+            self._rows[place] = row
+        weights = torch.from_numpy(padded).to(self._device, torch.float32)
+        sums = torch.from_numpy(padded.sum(axis=2)).to(self._device, torch.float32)
+        for group, (start, stop) in enumerate(self.layout.group_ranges):
+            block = self._block[:, start:stop]
+            torch.mm(weights[:, group, 1:], self.differences[:, start:stop], out=block)
+            # Where the coefficients sum to 1 in float64, the float32 sum is exactly 1 and the anchor enters unrounded.
+            block.addcmul_(sums[:, group, None], self.anchor[None, start:stop])
+
+    def tensors(self, row: int) -> dict[str, Tensor]:
+        """See `WeightSpace.tensors`."""
+        coefficients = self._rows[row]
+        if coefficients is None:
+            raise ValueError(f"row {row} holds no candidate")
+        single = _one_hot(coefficients)
+        if single is not None:
+            return self.checkpoints.load(single)
+        flat = self._block[row]
+        merged = {
+            slot.name: flat[slot.start : slot.stop].view(slot.spec.shape).to(slot.spec.dtype)
+            for slot in self.layout.slots
+        }
+        return {name: merged.get(name, self._anchor_tensors[name]) for name in self.checkpoints.tensors}
+
+    def write(self, row: int, model: nn.Module) -> None:
+        """See `WeightSpace.write`."""
+        write_tensors(self.tensors(row), model)
+
+    def write_file(self, path: Path, model: nn.Module) -> None:
+        """See `WeightSpace.write_file`."""
+        write_tensors(self.checkpoints.load_weights(path), model)
+
+    def _flatten(self, tensors: dict[str, Tensor], layout: FlatLayout) -> Tensor:
+        flat = torch.empty(layout.size)
+        for slot in layout.slots:
+            flat[slot.start : slot.stop] = tensors[slot.name].reshape(-1)
+        return flat.to(self._device)
+
+    def _load_row(self, row: int, varies: dict[str, bool]) -> None:
+        tensors = self.checkpoints.load(row + 1)
+        self._check_copied(row + 1, tensors)
+        torch.sub(self._flatten(tensors, self.layout), self.anchor, out=self.differences[row])
+        for slot in self.layout.slots:
+            if not varies[slot.name]:
+                varies[slot.name] = bool(self.differences[row, slot.start : slot.stop].any())
+
+    def _check_copied(self, index: int, tensors: dict[str, Tensor]) -> None:
+        for name in self.layout.copied:
+            if not torch.equal(tensors[name], self._anchor_tensors[name]):
+                raise CheckpointError(
+                    f"{self.checkpoints.paths[index]}: tensor {name} is {self.checkpoints.tensors[name]} and differs "
+                    f"from {self.checkpoints.paths[0]}; a tensor that is not floating cannot be combined."
+                )
+
+    def _drop(self, constant: list[str]) -> None:
+        """Take constant tensors out of the flat vector."""
+        old = {slot.name: slot for slot in self.layout.slots}
+        self.layout = make_layout(self.checkpoints.tensors, constant)
+        kept = [torch.arange(old[slot.name].start, old[slot.name].stop) for slot in self.layout.slots]
+        columns = (torch.cat(kept) if kept else torch.empty(0, dtype=torch.int64)).to(self._device)
+        self.anchor = self.anchor[columns]
+        self.differences = self.differences[:, columns]
+
+
+def write_tensors(tensors: dict[str, Tensor], model: nn.Module) -> None:
+    """Copy `tensors` into the parameters and buffers of `model`, in place; the names must agree.
+
+    Raises:
+        CheckpointError: naming a tensor that the model lacks, misses or has in another shape.
+    """
+    own = model.state_dict()
+    if own.keys() != tensors.keys():
+        difference = sorted(own.keys() ^ tensors.keys())
+        raise CheckpointError(
+            f"the weights do not fit the network: {', '.join(difference[:3])} "
+            f"{'is' if len(difference) == 1 else 'are'} in one and not in the other."
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise CheckpointError(
+                    f"the weights do not fit the network: tensor {name} is {list(tensors[name].shape)}, "
+                    f"the network has {list(tensor.shape)}."
+                )
+            tensor.copy_(tensors[name])
+
+
+def _one_hot(coefficients: FloatArray) -> int | None:
+    """The checkpoint that ``[G, K]`` coefficients select in every group, or None."""
+    hot = coefficients[0].argmax()
+    expected = np.zeros_like(coefficients)
+    expected[:, hot] = 1.0
+    return int(hot) if np.array_equal(coefficients, expected) else None
