@@ -185,6 +185,10 @@ class _Loader:
             if not caller.has_spec():
                 near = did_you_mean(caller.name, known, limit=1) or f"known: {', '.join(known)}"
                 raise LookupError(f"there is no hook {caller.name!r}; {near.rstrip()}")
+            if any(hook.plugin is plugin and (hook.wrapper or hook.hookwrapper) for hook in caller.get_hookimpls()):
+                raise LookupError(
+                    f"its hook {caller.name} is a wrapper, which wsopt does not call: use plain @hookimpl"
+                )
         self.manager.check_pending()
         unmarked = [name for name in known if callable(getattr(plugin, name, None))]
         missed = [name for name in unmarked if name not in {caller.name for caller in callers}]

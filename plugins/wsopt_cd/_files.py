@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically."""
-    write_bytes(path, safetensors.torch.save(dict(tensors), metadata=dict(metadata)))
+    """Write a safetensors file atomically; the same tensors and metadata always give the same bytes."""
+    data = safetensors.torch.save(dict(tensors))
+    # The library writes metadata in the order of a hash table that differs between calls.
+    (length,) = struct.unpack_from("<Q", data)
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    write_bytes(path, struct.pack("<Q", len(text)) + text + data[8 + length :])
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -63,7 +70,9 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError(f"{type(value).__name__} instead of an object")
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}). Delete the folder {path.parent} to train again.") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error}). Delete the folder {path.parent} to train again."
+        ) from error
     return value
 
 
@@ -83,5 +92,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise WsoptError(f"another process is training in {folder}. Wait for it, then give the command again.") from error
+            raise WsoptError(
+                f"another process is training in {folder}. Wait for it, then give the command again."
+            ) from error
         yield

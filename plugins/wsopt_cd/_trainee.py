@@ -25,7 +25,6 @@ class Trainee:
         optimizer: class of the optimizer: Adam or RAdam.
         lr: learning rate.
         ema_rates: EMA rates per step; all EMAs start at the initial weights.
-        generator: source of the training's randomness.
     """
 
     def __init__(
@@ -34,10 +33,8 @@ class Trainee:
         optimizer: type[torch.optim.Adam] | type[torch.optim.RAdam],
         lr: float,
         ema_rates: Sequence[float],
-        generator: torch.Generator,
     ) -> None:
         self.network = network
-        self.generator = generator
         self.step = 0
         self.running_loss = math.nan
         self._spans = _attach(network)
@@ -93,7 +90,6 @@ class Trainee:
         return {
             "vector": self.vector.detach(),
             "emas": self.emas,
-            "generator": self.generator.get_state(),
             "step": torch.tensor(self.step),
             "running_loss": torch.tensor(self.running_loss, dtype=torch.float64),
             **{f"optimizer.{name}": value for name, value in moments.items()},
@@ -104,7 +100,6 @@ class Trainee:
         with torch.no_grad():
             self.vector.copy_(state["vector"])
         self.emas.copy_(state["emas"])
-        self.generator.set_state(state["generator"])
         self.step = int(state["step"])
         self.running_loss = float(state["running_loss"])
         prefix = "optimizer."

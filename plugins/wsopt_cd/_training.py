@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 
 from wsopt.datasets import Dataset
-from wsopt.diffusion import Denoiser, SongUNet, denoising_loss, distillation_loss, karras_grid, lognormal_sigmas
+from wsopt.diffusion import (
+    Denoiser,
+    FlowPair,
+    SongUNet,
+    denoising_loss,
+    distillation_loss,
+    flow_pairs,
+    karras_grid,
+    lognormal_sigmas,
+)
 from wsopt.errors import CheckpointError, InputError, Interrupted
 from wsopt.families import TrainedSet
 from wsopt.memory import peak_bytes, reset_peak
@@ -30,6 +39,8 @@ from wsopt_cd.params import CDParams, CDRecipe
 _STATE = "state.safetensors"
 _TEACHER = "teacher.safetensors"
 _COMPLETE = "training.json"
+_BLOCK = 512
+"""Images that the teacher prepares at once."""
 
 
 def train(params: CDParams, recipe: CDRecipe, dataset: Dataset, folder: Path, progress: Progress) -> TrainedSet:
@@ -82,9 +93,9 @@ class _Training:
         shape = (params.network.out_channels, params.network.img_resolution, params.network.img_resolution)
         if self.images.dtype != torch.float32 or self.images.ndim != 4 or tuple(self.images.shape[1:]) != shape:
             raise InputError(
-                f"data set {dataset.name}: its images are {list(self.images.shape[1:])} {self.images.dtype}, the network "
-                f"makes {list(shape)} torch.float32. Set family.network.img_resolution, in_channels and out_channels to "
-                f"the images'."
+                f"data set {dataset.name}: its images are {list(self.images.shape[1:])} {self.images.dtype}, the "
+                f"network makes {list(shape)} torch.float32. Set family.network.img_resolution, in_channels and "
+                f"out_channels to the images'."
             )
         digest = hashlib.sha256(dataset.images("train").tobytes()).hexdigest()
         self.identity = json.dumps({**_identity(params, recipe), "images": digest}, sort_keys=True)
@@ -109,57 +120,75 @@ class _Training:
         self._finish(student)
 
     def _teacher(self, state: dict[str, Tensor]) -> Trainee:
-        network = SongUNet(self.params.network, _generator(self.recipe.seed, "init"))
-        generator = _generator(self.recipe.seed, "teacher")
-        rates = [self.recipe.teacher_ema_rate]
-        teacher = Trainee(network, torch.optim.Adam, self.recipe.teacher_lr, rates, generator)
+        network = SongUNet(self.params.network, self._generator("init"))
+        teacher = Trainee(network, torch.optim.Adam, self.recipe.teacher_lr, [self.recipe.teacher_ema_rate])
         if state:
             teacher.restore(state)
         return teacher
 
-    def _denoising(self, teacher: Trainee) -> Callable[[], Tensor]:
-        denoise = Denoiser(teacher.network, self.params.sigma_data)
+    def _denoising(self, teacher: Trainee) -> Callable[[int], Tensor]:
+        recipe, sigma_data = self.recipe, self.params.sigma_data
+        denoise = Denoiser(teacher.network, sigma_data)
 
-        def loss() -> Tensor:
-            images, noise = self._draw(self.recipe.teacher_batch, teacher.generator)
-            sigma = lognormal_sigmas(len(images), teacher.generator)
-            return denoising_loss(denoise, images, noise, sigma, self.params.sigma_data)
+        def loss(step: int) -> Tensor:
+            generator = self._generator("teacher", step)
+            images, noise = self._draw(recipe.teacher_batch, generator)
+            sigma = lognormal_sigmas(len(images), generator)
+            return denoising_loss(denoise, images, noise, sigma, sigma_data)
 
         return loss
 
-    def _student(self, state: dict[str, Tensor]) -> tuple[Trainee, Callable[[], Tensor]]:
+    def _student(self, state: dict[str, Tensor]) -> tuple[Trainee, Callable[[int], Tensor]]:
         params, recipe = self.params, self.recipe
         weights, _ = read_tensors(self.folder / _TEACHER)
         networks = [SongUNet(params.network) for _ in range(3)]
         for network in networks:
             network.load_state_dict(weights)
-        generator = _generator(recipe.seed, "distillation")
         rates = [*recipe.ema_rates, *([recipe.target_rate] if recipe.target == "ema" else [])]
-        student = Trainee(networks[0], torch.optim.RAdam, recipe.lr, rates, generator)
-        if recipe.target == "ema":
-            student.follow(networks[1], ema=len(rates) - 1)
+        student = Trainee(networks[0], torch.optim.RAdam, recipe.lr, rates)
         if state:
             student.restore(state)
-        consistency, target = (
-            Denoiser(network, params.sigma_data, boundary=params.sigma_min) for network in networks[:2]
-        )
-        if recipe.target == "stop-gradient":
-            target = consistency
-        teacher = Denoiser(networks[2], params.sigma_data)
+        consistency = target = Denoiser(networks[0], params.sigma_data, boundary=params.sigma_min)
+        if recipe.target == "ema":
+            student.follow(networks[1], ema=len(rates) - 1)
+            target = Denoiser(networks[1], params.sigma_data, boundary=params.sigma_min)
+        pairs = self._pairs(Denoiser(networks[2], params.sigma_data))
 
-        def loss() -> Tensor:
-            images, noise = self._draw(recipe.batch, generator)
-            index = torch.randint(params.scales - 1, (len(images),), generator=generator)
-            return distillation_loss(consistency, target, teacher, images, noise, index, self.grid, recipe.loss)
+        def loss(step: int) -> Tensor:
+            return distillation_loss(consistency, target, pairs(step), recipe.loss)
 
         return student, loss
 
-    def _draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randint(len(self.images), (batch,), generator=generator)
-        images = self.images[rows]
+    def _pairs(self, teacher: Denoiser) -> Callable[[int], FlowPair]:
+        """The training data of each step of the distillation.
+
+        Made for a block of steps at once, which takes the teacher half the time. A block's randomness follows from its
+        number alone, so a training that is resumed in the middle of a block makes the very same block again.
+        """
+        batch, last = self.recipe.batch, self.params.scales - 1
+        length = max(1, _BLOCK // batch)
+        made: dict[int, list[FlowPair]] = {}
+
+        def pairs(step: int) -> FlowPair:
+            block, position = divmod(step, length)
+            if block not in made:
+                made.clear()
+                generator = self._generator("distillation", block)
+                images, noise = self._draw(length * batch, generator)
+                index = torch.randint(last, (len(images),), generator=generator)
+                made[block] = flow_pairs(teacher, images, noise, index, self.grid).split(batch)
+            return made[block][position]
+
+        return pairs
+
+    def _generator(self, *names: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(child_seed(self.recipe.seed, "cd", *names))
+
+    def _draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        images = self.images[torch.randint(len(self.images), (count,), generator=generator)]
         return images, torch.randn(images.shape, generator=generator)
 
-    def _loop(self, phase: str, trainee: Trainee, steps: int, loss: Callable[[], Tensor]) -> None:
+    def _loop(self, phase: str, trainee: Trainee, steps: int, loss: Callable[[int], Tensor]) -> None:
         """Train to `steps`, saving checkpoints of the student and states of both on the way."""
         stage_name = "train teacher" if phase == "teacher" else "distil"
         with self.progress.stage(stage_name, steps, trainee.step) as stage:
@@ -167,9 +196,10 @@ class _Training:
                 if self.progress.should_stop():
                     self._save(phase, trainee)
                     raise Interrupted(
-                        f"training stopped at step {trainee.step} of {steps} ({stage_name}); the same command continues."
+                        f"training stopped at step {trainee.step} of {steps} ({stage_name}); "
+                        f"the same command continues."
                     )
-                trainee.update(loss())
+                trainee.update(loss(trainee.step))
                 if phase == "distillation" and trainee.step % self.recipe.save_every == 0:
                     path = self.folder / self._checkpoint(trainee.step)
                     write_tensors(path, trainee.weights(), {"step": str(trainee.step)})
@@ -194,7 +224,7 @@ class _Training:
         write_tensors(self.folder / _STATE, trainee.state(), metadata)
 
     def _resume(self) -> tuple[str, dict[str, Tensor]]:
-        """The phase that an earlier call stopped in, and its state; the first phase and nothing where there was none."""
+        """The phase that an earlier call stopped in, and its state; ("teacher", {}) where there was none."""
         path = self.folder / _STATE
         if not path.exists():
             return "teacher", {}
@@ -230,6 +260,3 @@ class _Training:
         write_json(self.folder / _COMPLETE, report)
         (self.folder / _STATE).unlink(missing_ok=True)
 
-
-def _generator(seed: int, name: str) -> torch.Generator:
-    return torch.Generator().manual_seed(child_seed(seed, "cd", name))

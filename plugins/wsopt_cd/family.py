@@ -59,7 +59,8 @@ class ConsistencyDistillation(ModelFamily):
                 continue
             if not torch.allclose(own, tensor.to(own), rtol=1e-5, atol=1e-7):
                 raise CheckpointError(
-                    f"tensor {name} is not the filter of resample_filter = {list(self.params.network.resample_filter)}. "
+                    f"tensor {name} is not the filter of resample_filter = "
+                    f"{list(self.params.network.resample_filter)}. "
                     f"Set family.network.resample_filter to the one these checkpoints were trained with."
                 )
         super().load(model, weights)

@@ -109,6 +109,10 @@ def test_an_installed_plugin(install: Install) -> None:
             "LookupError: its function register_objectives is not marked with @hookimpl",
         ),
         (
+            GOOD.replace("@hookimpl", "@hookimpl(wrapper=True)") + "    yield\n",
+            "LookupError: its hook register_objectives is a wrapper, which wsopt does not call: use plain @hookimpl",
+        ),
+        (
             GOOD + "    register('second', 'no colon')\n",
             "ValueError: the target of objective 'second' is 'no colon', not 'module:Class'",
         ),
@@ -122,8 +126,9 @@ def test_an_installed_plugin(install: Install) -> None:
         ),
         (
             GOOD.replace("def register_objectives(register)", "def register_objectives(registry)"),
-            "LookupError: Plugin 'bad' for hook 'register_objectives': hookimpl definition: register_objectives(registry): "
-            "Argument(s) {'registry'} are declared in the hookimpl but can not be found in the hookspec",
+            "LookupError: Plugin 'bad' for hook 'register_objectives': hookimpl definition: "
+            "register_objectives(registry): Argument(s) {'registry'} are declared in the hookimpl but can not be found "
+            "in the hookspec",
         ),
         (
             GOOD.replace("def register_objectives", "def reg"),

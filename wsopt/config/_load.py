@@ -13,7 +13,7 @@ from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, Plugi
 from wsopt.config._locate import Key
 from wsopt.config._messages import Mistake, show, validate
 from wsopt.config._source import Source
-from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, own_keys
+from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, inner_model, own_keys
 from wsopt.config.params import NoParams
 from wsopt.config.sections import PLAIN, ObjectiveSection, Section, TopSection
 from wsopt.errors import ConfigError, PluginError, Problem, UnknownNameError
@@ -111,10 +111,13 @@ class _Loader:
 
     def _words(self, model: type[BaseModel], at: Key, mistake: Mistake, what: str) -> str:
         last = str(mistake.key[-1]) if mistake.key else ""
-        if mistake.unknown and len(mistake.key) == 1:
-            return f"unknown key{what}; {self.vocabulary.suggest(last, at, model)}"
-        if mistake.text == "missing" and len(mistake.key) == 1:
-            about = model.model_fields[last].description if last in model.model_fields else None
+        inner = inner_model(model, mistake.key[:-1])
+        if inner is None:
+            return mistake.text
+        if mistake.unknown:
+            return f"unknown key{what}; {self.vocabulary.suggest(last, (*at, *mistake.key[:-1]), inner)}"
+        if mistake.text == "missing":
+            about = inner.model_fields[last].description if last in inner.model_fields else None
             return f"missing: give the {about}" if about else "missing"
         return mistake.text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import TypeAlias
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -43,7 +44,7 @@ class _Scanner:
             if self.text.startswith("[", start):
                 double = self.text.startswith("[[", start)
                 self.at += 2 if double else 1
-                table = self._dotted()
+                table = _inside(counts, self._dotted(), whole=not double)
                 self.at += 2 if double else 1
                 if double:
                     counts[table] = counts.get(table, -1) + 1
@@ -116,3 +117,13 @@ class _Scanner:
         if match is None:
             raise ValueError(f"not valid TOML at character {self.at}")
         return match
+
+
+def _inside(counts: Mapping[Key, int], header: Key, whole: bool) -> Key:
+    """The path of a table header, which means the latest element of every array of tables that it passes."""
+    path: Key = ()
+    for depth, part in enumerate(header, start=1):
+        path = (*path, part)
+        if path in counts and (whole or depth < len(header)):
+            path = (*path, counts[path])
+    return path

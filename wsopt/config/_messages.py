@@ -21,7 +21,6 @@ _MUST_BE = {
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
-    "path_type": "must be a path in quotes",
     "tuple_type": "must be a list in square brackets",
     "list_type": "must be a list in square brackets",
     "model_type": "must be a section of its own",
@@ -106,6 +105,8 @@ def _translate(values: Mapping[str, Any], details: list[ErrorDetails]) -> Iterat
     unknown: set[Key] = set()
     for detail in details:
         loc = tuple(detail["loc"])
+        if detail["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
+            continue  # pydantic does not count entries that are wrong themselves
         if detail["type"] == "missing" and isinstance(loc[-1], int):
             texts.setdefault(loc[:-1], []).append(f"has too few entries: {show(_at(values, loc[:-1]))}")
             continue
@@ -136,12 +137,16 @@ def _text(values: Mapping[str, Any], key: Key, detail: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"must be {context['expected']}{not_this}"
     if kind == "too_short":
-        return f"must have at least {context['min_length']} entries{not_this}"
+        return f"must have {_count('at least', context['min_length'], 'entry', 'entries')}{not_this}"
     if kind == "too_long":
-        return f"must have at most {context['max_length']} entries{not_this}"
+        return f"must have {_count('at most', context['max_length'], 'entry', 'entries')}{not_this}"
     if kind == "string_too_short":
-        return f"must not be shorter than {context['min_length']} characters{not_this}"
+        return f"must have {_count('at least', context['min_length'], 'character', 'characters')}{not_this}"
     return detail["msg"].replace("Input should be", "must be") + not_this
+
+
+def _count(bound: str, number: int, one: str, many: str) -> str:
+    return f"{bound} {number} {one if number == 1 else many}"
 
 
 def _existing(values: Mapping[str, Any], loc: Key) -> Key:

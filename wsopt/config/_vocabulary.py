@@ -42,11 +42,17 @@ class Vocabulary:
         models["train"] = family.recipe if family is not None else None
         for section, component in found.items():
             models[section] = component.params if component is not None else None
-        self._keys = {section: sorted({*own_keys(section), *model_keys(model)}) for section, model in models.items()}
+        self._keys: dict[str, list[str]] = {}
+        for section, model in models.items():
+            self._keys[section] = sorted({*own_keys(section), *model_keys(model)})
+            for name in model_keys(model) if section else []:
+                inner = inner_model(model, (name,))
+                if inner is not None:
+                    self._keys[f"{section}.{name}"] = model_keys(inner)
 
     def suggest(self, key: str, at: Key, model: type[BaseModel]) -> str:
-        """The end of a message about the unknown `key` of section `at`, which `model` validated."""
-        section = str(at[0]) if at else ""
+        """The end of a message about the unknown `key` of the table `at`, which `model` describes."""
+        section = ".".join(str(part) for part in at)
         here = sorted({*own_keys(section), *model_keys(model)})
         elsewhere = [
             (f"{other}.{name}" if other else name, name)
@@ -61,3 +67,12 @@ class Vocabulary:
         if near:
             return near.rstrip()
         return f"known here: {', '.join(here)}" if here else "the section takes no keys"
+
+
+def inner_model(model: type[BaseModel] | None, key: Key) -> type[BaseModel] | None:
+    """The model of the table at `key` inside the one that `model` describes; None where it has none."""
+    for part in key:
+        field = model.model_fields.get(str(part)) if model is not None else None
+        kind = field.annotation if field is not None else None
+        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return model

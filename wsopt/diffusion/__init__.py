@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wsopt.diffusion._losses import (
         Distance,
+        FlowPair,
         denoising_loss,
         distance,
         distillation_loss,
+        flow_pairs,
         lognormal_sigmas,
         pseudo_huber,
     )
@@ -42,6 +44,7 @@ __all__ = [
     "Denoise",
     "Denoiser",
     "Distance",
+    "FlowPair",
     "NoiseCondition",
     "Scalings",
     "SongUNet",
@@ -52,6 +55,7 @@ __all__ = [
     "distillation_loss",
     "edm_scalings",
     "euler_step",
+    "flow_pairs",
     "heun_step",
     "karras_grid",
     "lognormal_sigmas",
@@ -63,7 +67,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_losses": ("Distance", "denoising_loss", "distance", "distillation_loss", "lognormal_sigmas", "pseudo_huber"),
+    "_losses": (
+        "Distance",
+        "FlowPair",
+        "denoising_loss",
+        "distance",
+        "distillation_loss",
+        "flow_pairs",
+        "lognormal_sigmas",
+        "pseudo_huber",
+    ),
     "_preconditioning": (
         "Denoise",
         "Denoiser",

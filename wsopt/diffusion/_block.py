@@ -78,4 +78,5 @@ class Block(nn.Module):
             query.new_empty(()), query.transpose(1, 2), key, beta=0, alpha=1 / math.sqrt(channels)
         ).softmax(dim=2)
         attended = torch.bmm(value, weights.transpose(1, 2)).reshape(n, channels, height, width).to(x.dtype)
-        return (self.proj(attended) + x) * _HALF_POWER
+        projected: Tensor = self.proj(attended)
+        return (projected + x) * _HALF_POWER

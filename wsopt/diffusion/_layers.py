@@ -136,11 +136,11 @@ class PositionalEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
+        self.frequencies = channels // 2
 
     def forward(self, c_noise: Tensor) -> Tensor:
         """``[N, channels]`` of ``[N]``."""
-        exponent = torch.arange(self.half, dtype=c_noise.dtype, device=c_noise.device) / (self.half - 1)
+        exponent = torch.arange(self.frequencies, dtype=c_noise.dtype, device=c_noise.device) / (self.frequencies - 1)
         phase = c_noise.outer(torch.pow(1e-4, exponent))
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 

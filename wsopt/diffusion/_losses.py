@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -55,37 +56,60 @@ def pseudo_huber(difference: Tensor, c: float) -> Tensor:
     return (difference.square().sum(1) + c**2).sqrt() - c
 
 
-def distillation_loss(
-    student: Denoise,
-    target: Denoise,
-    teacher: Denoise,
-    images: Tensor,
-    noise: Tensor,
-    index: Tensor,
-    grid: Tensor,
-    kind: Distance = "l2",
-) -> Tensor:
-    """The consistency distillation loss (Song et al. 2023, equation 7 and algorithm 2), mean over images.
-
-    The teacher takes one Heun step from level n to level n + 1 of the grid; the student at level n should say what the
-    target says there. No gradient flows through teacher and target.
+@dataclass(frozen=True, eq=False)
+class FlowPair:
+    """Two neighbouring points of the teacher's probability flow, per image.
 
     Args:
-        student: the consistency function that is trained.
-        target: the consistency function it should agree with.
+        noisy: ``[N, C, H, W]`` images at level `high`.
+        high: ``[N]`` float64, noise levels.
+        cleaner: ``[N, C, H, W]`` the same after one step of the teacher, at level `low`.
+        low: ``[N]`` float64, the next lower levels of the grid.
+    """
+
+    noisy: Tensor
+    high: Tensor
+    cleaner: Tensor
+    low: Tensor
+
+    def split(self, size: int) -> list[FlowPair]:
+        """Consecutive parts of `size` images."""
+        fields = (self.noisy, self.high, self.cleaner, self.low)
+        return [FlowPair(*part) for part in zip(*(torch.split(field, size) for field in fields), strict=True)]
+
+
+def flow_pairs(teacher: Denoise, images: Tensor, noise: Tensor, index: Tensor, grid: Tensor) -> FlowPair:
+    """Images noised to level n of the grid, and one Heun step of the teacher to level n + 1, without gradient.
+
+    Nothing here depends on the student, so the pairs of many training steps can be made at once.
+
+    Args:
         teacher: the denoiser whose probability flow is distilled; its results are not clipped.
         images: ``[N, C, H, W]`` clean images.
         noise: standard normal, the shape of `images`.
         index: ``[N]`` int64 levels n, each in 0 .. len(grid) - 2.
         grid: descending noise levels, float64.
+    """
+    high, low = grid[index], grid[index + 1]
+    noisy = images + high[:, None, None, None].to(images.dtype) * noise
+    with torch.no_grad():
+        return FlowPair(noisy, high, heun_step(teacher, noisy, high, low), low)
+
+
+def distillation_loss(student: Denoise, target: Denoise, pair: FlowPair, kind: Distance = "l2") -> Tensor:
+    """The consistency distillation loss (Song et al. 2023, equation 7 and algorithm 2), mean over images.
+
+    The student at the noisier point should say what the target says at the cleaner one.
+
+    Args:
+        student: the consistency function that is trained.
+        target: the consistency function it should agree with; no gradient flows through it.
+        pair: points of the teacher's probability flow.
         kind: the distance.
 
     Returns:
         A scalar.
     """
-    high, low = grid[index], grid[index + 1]
-    noisy = images + high[:, None, None, None].to(images.dtype) * noise
-    with torch.inference_mode():
-        aim = target(heun_step(teacher, noisy, high, low), low)
-    # Autograd cannot keep tensors of the inference mode; a clone made outside is an ordinary one.
-    return distance(student(noisy, high), aim.clone(), kind).mean()
+    with torch.no_grad():
+        aim = target(pair.cleaner, pair.low)
+    return distance(student(pair.noisy, pair.high), aim, kind).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def karras_grid(scales: int, sigma_min: float = 0.002, sigma_max: float = 80.0, 
         )
     position = torch.arange(scales, dtype=torch.float64) / (scales - 1)
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    grid = (high + position * (low - high)) ** rho
+    grid = torch.pow(high + position * (low - high), rho)
     grid[0], grid[-1] = sigma_max, sigma_min
     return grid
 
@@ -117,7 +118,7 @@ def sample_flow(denoise: Denoise, noise: Tensor, grid: Tensor, order: int = 2) -
         The shape and dtype of `noise`; the state is kept in float64.
     """
     x = noise.double() * float(grid[0])
-    for here, there in zip(grid[:-1], grid[1:], strict=True):
+    for here, there in pairwise(grid):
         step = heun_step if order == 2 else euler_step
         x = step(denoise, x, _levels(x, here), _levels(x, there))
     last = _levels(x, grid[-1])

@@ -41,8 +41,8 @@ class SongUNet(nn.Module):
         self.map_layer0 = Linear(noise_channels, self._embedding, generator)
         self.map_layer1 = Linear(self._embedding, self._embedding, generator)
         skips: list[int] = []
-        self.enc = nn.ModuleDict(self._encoder(skips))
-        self.dec = nn.ModuleDict(self._decoder(skips))
+        self.enc = nn.ModuleDict(dict(self._encoder(skips)))
+        self.dec = nn.ModuleDict(dict(self._decoder(skips)))
         del self._generator
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:

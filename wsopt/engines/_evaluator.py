@@ -180,8 +180,10 @@ class Evaluator:
                 extracted = None if metric.features is None else features[metric.features]
                 accs[i] = metric.objective.add(accs[i], replace(grey, features=extracted))
             watch.lap("distance")
+        stderr = job.split != "search"
         scores = [
-            self._labelled(metric, metric.objective.score(acc)) for metric, acc in zip(metrics, accs, strict=True)
+            self._labelled(metric, metric.objective.score(acc, stderr))
+            for metric, acc in zip(metrics, accs, strict=True)
         ]
         watch.lap("distance")
         return scores

@@ -109,8 +109,14 @@ class Objective(ABC, Generic[Accumulator]):
         """The accumulator of both sets of samples."""
 
     @abstractmethod
-    def score(self, acc: Accumulator) -> Score:
-        """The score of what was added; a non-finite value marks the candidate as failed."""
+    def score(self, acc: Accumulator, stderr: bool = True) -> Score:
+        """The score of what was added; a non-finite value marks the candidate as failed.
+
+        Args:
+            acc: the samples.
+            stderr: whether the standard error is wanted. A search asks for values only; an objective whose standard
+                error is costly may then leave it None.
+        """
 
 
 AnyObjective = Objective[Any]

@@ -61,10 +61,11 @@ def _introduction(record: RunRecord) -> str:
     apart = f", with coefficients of its own for each of {groups} layer groups" if groups > 1 else ""
     lines = [
         f"# {results['name']}\n",
-        f"The weights in `merged.safetensors` are a linear combination of {len(steps)} checkpoints of one training run, "
-        f"saved from step {steps[0]:,} to step {steps[-1]:,}{apart}.",
+        f"The weights in `merged.safetensors` are a linear combination of {len(steps)} checkpoints of one training "
+        f"run, saved from step {steps[0]:,} to step {steps[-1]:,}{apart}.",
         f"The coefficients were searched without gradients by {name}, which "
-        f"{'minimised' if record.minimize else 'maximised'} {record.label} over {results['evaluations']:,} evaluations.",
+        f"{'minimised' if record.minimize else 'maximised'} {record.label} "
+        f"over {results['evaluations']:,} evaluations.",
     ]
     if record.optimizer == "lcsc":
         lines.append(
@@ -109,7 +110,7 @@ def _coefficients(record: RunRecord) -> str:
     if best.size > _CELLS:
         text = f"{groups} layer groups of {best.shape[1]} checkpoints each: `coefficients.best` of `results.json`.\n"
         return f"## Coefficients\n\n{text}"
-    header = ["step", *(["best"] if groups == 1 else [f"group {number + 1}" for number in range(groups)])]
+    header = ["step", *(["best"] if groups == 1 else [_cell(name) for name in record.groups])]
     columns = [*best]
     if ema is not None:
         header.append(str(record.results["coefficients"]["best-ema"].get("name", "EMA")))
@@ -136,8 +137,13 @@ def _provenance(record: RunRecord) -> str:
         f"{objective.get('samples')} samples",
     }
     facts |= dict(_flat(record.provenance))
-    rows = [f"| {key} | {str(value).replace('|', '&#124;')} |" for key, value in facts.items() if value is not None]
+    rows = [f"| {key} | {_cell(str(value))} |" for key, value in facts.items() if value is not None]
     return "\n".join(["## Provenance\n", "| | |", "|---|---|", *rows]) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that may stand in a cell of a Markdown table."""
+    return text.replace("|", "&#124;")
 
 
 def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -146,7 +152,8 @@ def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value if isinstance(value, str | int | float | None) else json.dumps(value)
+            short = f"{value:.6g}" if isinstance(value, float) else value
+            yield f"{prefix}{key}", short if isinstance(short, str | int | None) else json.dumps(short)
 
 
 def _reproduction(record: RunRecord, config_text: str) -> str:

@@ -37,7 +37,7 @@ def coefficients_figure(record: RunRecord) -> Figure:
                 record.steps, ema[min(number, len(ema) - 1)], color=ORANGE, lw=2, label=_ema_label(record), zorder=3
             )
         axes.axhline(0, color=INK, lw=0.8, zorder=1)
-        axes.set_ylabel("coefficient" if len(best) == 1 else f"group {number + 1}", color=INK)
+        axes.set_ylabel("coefficient" if len(best) == 1 else record.groups[number], color=INK)
     panels[-1].set_xlabel("training step of the checkpoint", color=INK)
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
     heading(panels[0], f"Coefficients of {optimizer_label(record.optimizer)}'s best combination", _caption(best, ema))
@@ -90,7 +90,7 @@ def _map(record: RunRecord, best: FloatArray) -> Figure:
     ticks = np.unique(np.linspace(0, len(record.steps) - 1, 7).round().astype(int))
     axes.set_xticks(ticks, [f"{record.steps[tick]:,}" for tick in ticks])
     rows = np.unique(np.linspace(0, len(best) - 1, 12).round().astype(int))
-    axes.set_yticks(rows, [str(row + 1) for row in rows])
+    axes.set_yticks(rows, [record.groups[row] for row in rows])
     axes.set_xlabel("training step of the checkpoint", color=INK)
     axes.set_ylabel("layer group", color=INK)
     axes.tick_params(colors=INK, labelsize=9)

@@ -42,9 +42,10 @@ def convergence_figure(record: RunRecord) -> Figure:
     _label_levels(axes, levels, best)
     axes.set_xlim(0, max(record.results["budget"], len(values)) + 0.5)
     axes.axvspan(0, paid + 0.5, color=FAINT, alpha=0.7, lw=0, zorder=0)
+    share = f"{paid} baselines, {paid / record.results['budget']:.0%} of the budget"
     axes.annotate(
-        f"{paid} baselines, {paid / record.results['budget']:.0%} of the budget", (paid + 0.5, 0), xytext=(5, 5), xycoords=("data", "axes fraction"),
-        textcoords="offset points", fontsize=9, color=GREY,
+        share, (paid + 0.5, 0), xytext=(5, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
+        fontsize=9, color=GREY,
     )  # fmt: skip
     axes.set_xlabel("evaluations", color=INK)
     arrow, better = ("↓", "lower") if record.minimize else ("↑", "higher")

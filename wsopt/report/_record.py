@@ -142,6 +142,13 @@ class RunRecord:
         return tuple(self.results["steps"])
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the layer groups; counted where the results do not name them."""
+        names = self.results.get("groups")
+        best = self.results["coefficients"]["best"]
+        return tuple(names) if names else tuple(f"group {number + 1}" for number in range(len(best)))
+
+    @property
     def minimize(self) -> bool:
         """True where a smaller score is better."""
         return bool(self.results["objective"].get("direction", "minimize") == "minimize")
@@ -186,7 +193,8 @@ class RunRecord:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: numpy leaves its own handle open where the archive is torn.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return PairedSamples(
                     baseline=arrays["baseline"],
                     best=arrays["best"],

@@ -188,9 +188,10 @@ def _notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Ite
         yield f"EMA rates tried: {' and '.join(kinds)}; of each kind the best by search score is shown."
     optimism = results.get("optimism")
     if optimism:
-        scores = f"{optimism['search']:.4g} in the search and {optimism['fresh']:.4g} on fresh noise"
-        text = f"Optimism: the winner scored {scores}, both on {optimism['samples']:,} samples; gap {optimism['gap']:+.3g}."
-        yield text.replace("-", "−")
+        error = f" ± {optimism['stderr']:.2g}" if optimism.get("stderr") else ""
+        scores = f"{optimism['search']:.4g} in the search and {optimism['fresh']:.4g}{error} on fresh noise"
+        gap = f"{optimism['gap']:+.3g}".replace("-", "−")
+        yield f"Optimism: the winner scored {scores}, both on {optimism['samples']:,} samples; gap {gap}."
     yield _effort(record)
 
 
@@ -199,6 +200,8 @@ def _effort(record: RunRecord) -> str:
     results = record.results
     baselines = len(record.trace.baselines)
     parts = [f"{results['evaluations']:,} of {results['budget']:,} evaluations, {baselines} of them baselines"]
+    if results.get("failed"):
+        parts[0] += f", {results['failed']} failed"
     timing = results.get("timing") or {}
     if timing.get("seconds_per_evaluation") is not None:
         parts.append(f"{duration(timing['seconds_per_evaluation'])} each")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from wsopt.config import Config, difference
 from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device
@@ -83,7 +84,8 @@ def execute(request: Request, progress: Progress) -> RunFolder:
     check_device(config.device)
     torch.set_num_threads(config.threads)
     folder = _open_folder(request, progress)
-    with folder.locked():
+    # numpy's BLAS keeps a pool of its own; left alone it fights torch's for the cores on small matrices.
+    with threadpool_limits(config.threads), folder.locked():
         if _is_finished(folder, config):
             progress.line("done    nothing is left to do; a larger --budget continues this run")
             return folder
@@ -188,9 +190,8 @@ def _is_finished(folder: RunFolder, config: Config) -> bool:
     """True where the folder holds the final files of exactly this budget."""
     if not (folder.results.exists() and folder.journal.exists()):
         return False
-    journal = Journal(folder.journal)
-    journal.close()
-    ended = bool(journal.events) and journal.events[-1]["event"] == "finished"
+    events = Journal(folder.journal).events
+    ended = bool(events) and events[-1]["event"] == "finished"
     return ended and read_json(folder.results)["budget"] == config.budget
 
 

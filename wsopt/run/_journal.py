@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wsopt.errors import ResumeError
 
@@ -21,7 +21,8 @@ class Journal:
     """An append-only event log with a replay cursor.
 
     Args:
-        path: the file; created if absent. A torn last line (a process killed while writing) is cut off.
+        path: the file; created by the first `record`, which also cuts off a torn last line (a process killed while
+            writing). Until then nothing on disk changes.
 
     Raises:
         ResumeError: for a bad line that is not the last, naming file and line.
@@ -29,10 +30,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.events, valid_bytes = _read(path)
+        self.events, self._valid_bytes = _read(path)
         self._cursor = 0
-        self._file = path.open("ab")
-        self._file.truncate(valid_bytes)
+        self._file: BinaryIO | None = None
 
     @property
     def replaying(self) -> bool:
@@ -59,9 +59,7 @@ class Journal:
         """
         recorded = self.peek()
         if recorded is None:
-            self._file.write(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._append(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
             self.events.append(event)
         # Compared as JSON text: tuples and lists, and all floats, come back as what was written.
         elif json.dumps(recorded) != json.dumps(event):
@@ -78,8 +76,17 @@ class Journal:
         )
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, if anything was written."""
+        if self._file is not None:
+            self._file.close()
+
+    def _append(self, line: bytes) -> None:
+        if self._file is None:
+            self._file = self.path.open("ab")
+            self._file.truncate(self._valid_bytes)
+        self._file.write(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def _read(path: Path) -> tuple[list[Event], int]:

@@ -27,10 +27,17 @@ reference = "train"
 """
 
 
+class ToyNetwork(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    channels: int = 4
+    depth: int = Field(default=1, description="blocks")
+
+
 class ToyParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     width: int = Field(default=8, ge=1, description="channels")
     blocks: tuple[int, ...] = (1, 2)
+    network: ToyNetwork = ToyNetwork()
 
 
 class ToyRecipe(BaseModel):

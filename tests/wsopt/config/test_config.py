@@ -44,7 +44,12 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "search",
         "report",
     ]
-    assert resolved["family"] == {"name": "toy", "width": 8, "blocks": [1, 2]}
+    assert resolved["family"] == {
+        "name": "toy",
+        "width": 8,
+        "blocks": [1, 2],
+        "network": {"channels": 4, "depth": 1},
+    }
     assert resolved["train"] == {"seed": 0, "iterations": 3}
     assert resolved["checkpoints"] == {
         "path": str(tmp_path / "weights"),

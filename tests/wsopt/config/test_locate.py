@@ -63,6 +63,7 @@ w = 3
         (("rows",), 25),
         (("rows", 0, "v"), 26),
         (("rows", 1, "v"), 28),
+        (("rows", 1, "sub", "w"), 30),
     ],
 )
 def test_lines(key: Key, line: int) -> None:

@@ -17,8 +17,9 @@ CONFIG = 'name = "digits"\nseed = 0\n\n[search]\nbudget = 500\n'
 
 
 def profile(steps: np.ndarray, rate: float) -> np.ndarray:
-    weights = rate ** (steps[-1] - steps).astype(float)
-    return weights / weights.sum()
+    weights: np.ndarray = rate ** (steps[-1] - steps).astype(float)
+    weights /= weights.sum()
+    return weights
 
 
 def make(folder: Path, groups: int = 1, budget: int = 500, images: tuple[int, int, int] | None = (1, 8, 8)) -> Path:
@@ -41,6 +42,8 @@ def make(folder: Path, groups: int = 1, budget: int = 500, images: tuple[int, in
         "seed": 0,
         "optimizer": "lcsc",
         "budget": budget,
+        "failed": 5,
+        "groups": ["all"] if groups == 1 else [f"block {number}" for number in range(groups)],
         "evaluations": budget,
         "steps": steps.tolist(),
         "objective": {
@@ -57,7 +60,7 @@ def make(folder: Path, groups: int = 1, budget: int = 500, images: tuple[int, in
             "best-single": {"step": 2940},
         },
         "scores": scores(baselines),
-        "optimism": {"search": 2.91, "fresh": 3.08, "gap": 0.17, "samples": 1000},
+        "optimism": {"search": 2.91, "fresh": 3.08, "stderr": 0.062, "gap": 0.17, "samples": 1000},
         "timing": {"seconds_per_evaluation": 0.17, "split": {"merge": 0.01, "sample": 0.12}},
         "memory": {"training_peak_bytes": None, "search_peak_bytes": 512 << 20},
         "seconds": {"training": None, "baselines": 3.1, "search": 185.0, "report": 41.2},
