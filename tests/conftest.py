@@ -20,11 +20,16 @@ def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSOPT_PLUGINS", "cd")
 
 
+def _numpy_state() -> bytes:
+    keys = np.random.get_state(legacy=True)[1]  # type: ignore[index]  # noqa: NPY002 - the state that must not change
+    return bytes(np.asarray(keys).tobytes())
+
+
 @pytest.fixture
 def untouched_randomness() -> Iterator[None]:
     """Fails the test where it drew from, or seeded, a global generator."""
-    before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()  # noqa: NPY002
+    before = random.getstate(), _numpy_state(), torch.get_rng_state()
     yield
     assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tobytes() == before[1]  # noqa: NPY002
+    assert _numpy_state() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])

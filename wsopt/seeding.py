@@ -72,7 +72,7 @@ class SampleNoise:
         if found is None:
             if stream not in self._keys:
                 sequence = child_sequence(self.seed, "noise", self.split, stream)
-                self._keys[stream] = sequence.generate_state(2, np.uint64)
+                self._keys[stream] = sequence.generate_state(2, np.uint64).astype(np.uint64)
             # Philox advances the low counter words as it draws; the index sits in the highest word.
             bits = np.random.Philox(key=self._keys[stream], counter=[0, 0, 0, index])
             found = np.random.Generator(bits).standard_normal(shape, dtype=np.float32)

@@ -112,7 +112,9 @@ def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
             if name != "__metadata__":
                 entry["dtype"], entry["shape"], entry["data_offsets"][1]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: its header is damaged. Save or copy it again.") from error
+        raise CheckpointError(
+            f"{path} is not a safetensors file: its header is damaged. Save or copy it again."
+        ) from error
     return raw, entries
 
 

@@ -80,10 +80,14 @@ def open_checkpoints(
             tensor whose name, shape or dtype differs between checkpoints.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder. Set checkpoints.path to the folder that holds the checkpoints.")
+        raise CheckpointError(
+            f"{folder} is not a folder. Set checkpoints.path to the folder that holds the checkpoints."
+        )
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     if not files:
-        raise CheckpointError(f"{folder} holds no checkpoint files. Set checkpoints.path to the folder that holds them.")
+        raise CheckpointError(
+            f"{folder} holds no checkpoint files. Set checkpoints.path to the folder that holds them."
+        )
     found: dict[int, tuple[Path, CheckpointReader, Header]] = {}
     for path in files:
         reader = _reader_for(path, readers)

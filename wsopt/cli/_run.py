@@ -81,10 +81,9 @@ def _load(args: argparse.Namespace) -> tuple[LoadedPlugins, Config, str]:
             raise InputError("give a config: wsopt run FILE, or a run to continue: wsopt run --resume RUN.")
         if not args.resume.is_dir():
             raise ResumeError(f"{args.resume} is not a folder. Give the folder of a run, runs/NAME-HASH.")
-        raise InputError(
-            f"give the config that {args.resume} was made from as well: wsopt run FILE --resume {args.resume}. "
-            f"A copy of it is {args.resume / 'config.toml'}."
-        )
+        file = args.resume / "resolved.json"
+        if not file.exists():
+            raise ResumeError(f"{args.resume} is no run folder: it has no resolved.json. Give runs/NAME-HASH.")
     config, source = load_config(file, _overrides(args), registry, args.plugin)
     return loaded[-1], config, source
 
@@ -105,7 +104,7 @@ def _echo(args: argparse.Namespace) -> list[str]:
 
 def _command(args: argparse.Namespace) -> str:
     """The command that continues this run."""
-    parts = ["wsopt", "run", str(args.file)]
+    parts = ["wsopt", "run", *([str(args.file)] if args.file is not None else [])]
     for text in args.overrides:
         parts += ["--set", text]
     for plugin in args.plugin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ class Source:
     """Raw values of a file with `--set` overrides applied.
 
     Args:
-        path: the file, as the user wrote it.
+        path: the file, as the user wrote it: TOML, or the resolved.json of a run.
         text: its contents.
         overrides: pairs of dotted key and value text.
 
@@ -32,7 +33,7 @@ class Source:
         self.text = text
         self.values = _parse(path, text)
         self.problems: list[Problem] = []
-        self._lines = key_lines(text)
+        self._lines = {} if path.suffix == ".json" else key_lines(text)
         self._options: dict[Key, str] = {}
         for key, value in overrides:
             self._override(key, value)
@@ -124,6 +125,8 @@ def dotted(key: Key) -> str:
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return _parse_resolved(path, text)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -137,6 +140,24 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
             where, column = f"{path}:{len(text.splitlines()) or 1}", " at the end of the file"
         problem = Problem(where, "", f"not valid TOML{column}: {reason[:1].lower()}{reason[1:]}")
         raise ConfigError([problem]) from error
+
+
+def _parse_resolved(path: Path, text: str) -> dict[str, Any]:
+    """The values of a run's resolved.json, as a TOML file would have given them."""
+    try:
+        values = json.loads(text)
+        plugins = [plugin["path"] for plugin in values["plugins"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError([Problem(str(path), "", "is no resolved config of a run; give the TOML file")]) from error
+    kept: dict[str, Any] = _without_nulls(values)
+    return kept | {"plugins": plugins}
+
+
+def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """TOML has no null: what is not set is left out."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value

@@ -12,7 +12,7 @@ DatasetSplit = Literal["train", "validation", "test"]
 
 
 class Dataset(ABC):
-    """Real images, split once and for all. Training and search see ``train`` only; ``test`` is touched by the report."""
+    """Real images, split once and for all. Training and search see ``train`` only, the report ``test`` as well."""
 
     name: ClassVar[str]
 

@@ -190,9 +190,7 @@ class Evaluator:
 
     def _samples(self, split: Split, count: int) -> Iterator[Batch]:
         with torch.inference_mode():
-            yield from self.family.sample(
-                self.model, range(count), self._noise[split], self._config.search.batch_size
-            )
+            yield from self.family.sample(self.model, range(count), self._noise[split], self._config.search.batch_size)
 
     def _features(self, metrics: Sequence[Metric], batch: Batch) -> dict[str, Tensor]:
         names = {metric.features for metric in metrics if metric.features is not None}

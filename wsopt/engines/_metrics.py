@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from wsopt.config import Config
 from wsopt.datasets import Dataset, DatasetSplit
 from wsopt.errors import InputError
 from wsopt.objectives import AnyObjective, FeatureExtractor, Reference, reference_from_images
 from wsopt.registry import Registry
+
+Name = TypeVar("Name", bound=str)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +49,7 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
         )
     spaces = _unique(config.objective.features, config.report.features) if needs_features else [None]
     references = _unique(config.objective.reference, config.report.references)
-    extractors = {
-        name: registry.get("extractor", name).load()(None) for name in spaces if name is not None
-    }
+    extractors = {name: registry.get("extractor", name).load()(None) for name in spaces if name is not None}
     metrics = []
     for space in spaces:
         for reference in references:
@@ -58,7 +59,7 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
     return Metrics((metrics[0],), tuple(metrics), extractors, dataset)
 
 
-def _unique(first: str | None, others: tuple[str, ...]) -> list[str | None]:
+def _unique(first: Name | None, others: Sequence[Name]) -> list[Name | None]:
     return [first, *(name for name in dict.fromkeys(others) if name != first)]
 
 
@@ -67,6 +68,4 @@ def _reference(
 ) -> Reference | None:
     if split is None or extractor is None:
         return None
-    return reference_from_images(
-        f"{dataset.name}/{split}", dataset.images(split), extractor, config.objective.quantize
-    )
+    return reference_from_images(f"{dataset.name}/{split}", dataset.images(split), extractor, config.objective.quantize)

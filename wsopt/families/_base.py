@@ -87,9 +87,7 @@ class ModelFamily(ABC):
                 tensor.copy_(weights[name])
 
     @abstractmethod
-    def sample(
-        self, model: nn.Module, indices: Sequence[int], noise: SampleNoise, batch_size: int
-    ) -> Iterator[Batch]:
+    def sample(self, model: nn.Module, indices: Sequence[int], noise: SampleNoise, batch_size: int) -> Iterator[Batch]:
         """Generate the samples `indices` of one split.
 
         Args:

@@ -85,7 +85,7 @@ class Objective(ABC, Generic[Accumulator]):
     """Raised when the same samples would score differently; stored with every score."""
     needs: ClassVar[Needs] = "images"
 
-    def prepare(self, reference: Reference | None) -> None:  # noqa: B027 - optional for objectives without reference
+    def prepare(self, reference: Reference | None) -> None:
         """Called once before the first `add`, with the real data to compare with (None where the config names none)."""
 
     @abstractmethod

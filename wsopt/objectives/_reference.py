@@ -15,7 +15,7 @@ _BATCH = 500
 
 def extract(images: NDArray[np.float32], extractor: FeatureExtractor, quantize: Quantize) -> torch.Tensor:
     """Features ``[N, d]`` float32 of images ``[N, C, H, W]`` in [-1, 1]."""
-    batches = torch.from_numpy(images).split(_BATCH)
+    batches = [torch.from_numpy(images[at : at + _BATCH]) for at in range(0, len(images), _BATCH)]
     return torch.cat([extractor(to_grey_levels(batch, quantize)).float().cpu() for batch in batches])
 
 

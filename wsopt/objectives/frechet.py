@@ -95,9 +95,7 @@ class Moments:
 
     def merged(self, other: Moments) -> Moments:
         """The moments of both sets of samples."""
-        return Moments(
-            self.shift, self.counts + other.counts, self.sums + other.sums, self.squares + other.squares
-        )
+        return Moments(self.shift, self.counts + other.counts, self.sums + other.sums, self.squares + other.squares)
 
     def mean_covariance(self, without: int | None = None) -> tuple[FloatArray, FloatArray]:
         """Mean ``[d]`` and covariance ``[d, d]`` (divisor n - 1) of all blocks, or of all but one.

@@ -40,7 +40,7 @@ class Optimizer(ABC):
 
     name: ClassVar[str]
     uses_budget: ClassVar[bool] = False
-    """True where the search depends on the total budget, so that a finished run cannot be continued with a larger one."""
+    """True where the search depends on the total budget, so that a finished run cannot be given a larger one."""
 
     @abstractmethod
     def __init__(

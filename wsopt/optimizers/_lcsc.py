@@ -1,5 +1,8 @@
-"""The paper's evolutionary search, Algorithm 1 of "Linear Combination of Saved Checkpoints Makes Consistency and
-Diffusion Models Better" (ICLR 2025), line by line."""
+"""The paper's evolutionary search, line by line.
+
+Algorithm 1 and section 4.2 of "Linear Combination of Saved Checkpoints Makes Consistency and Diffusion Models Better"
+(ICLR 2025).
+"""
 
 from __future__ import annotations
 
@@ -91,11 +94,14 @@ class LcscSearch(Optimizer):
         """Line 8 and the crossover of section 4.2c: mix two parents coefficient by coefficient, or take one."""
         if len(parents) == 1:
             return parents[0]
-        father, mother = (parents[i] for i in self._generator.choice(len(parents), size=2, replace=False))
+        first, second = self._generator.choice(len(parents), size=2, replace=False)
+        father, mother = parents[first], parents[second]
         if self._generator.random() < self._params.mix_probability:
-            return np.where(self._generator.random(father.size) < 0.5, father, mother)
+            mixed: FloatArray = np.where(self._generator.random(father.size) < 0.5, father, mother)
+            return mixed
         return father
 
     def _mutate(self, x: FloatArray) -> FloatArray:
         """Section 4.2c: Gaussian noise on each coefficient."""
-        return x + self._sigma * self._generator.standard_normal(x.size)
+        child: FloatArray = x + self._sigma * self._generator.standard_normal(x.size)
+        return child

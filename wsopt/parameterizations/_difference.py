@@ -25,7 +25,9 @@ class DifferenceBase(Parameterization):
     def bind(self, info: SpaceInfo) -> None:
         """See `Parameterization.bind`."""
         if info.num_checkpoints < 2:
-            raise InputError(f"the difference base needs at least 2 checkpoints, the window has {info.num_checkpoints}.")
+            raise InputError(
+                f"the difference base needs at least 2 checkpoints, the window has {info.num_checkpoints}."
+            )
         self._count = info.num_checkpoints
         self._groups = len(info.groups)
 
@@ -36,7 +38,8 @@ class DifferenceBase(Parameterization):
 
     def initial(self, coefficients: FloatArray) -> FloatArray:
         """See `Parameterization.initial`. Exact for coefficients that sum to 1 and are alike in all groups."""
-        return np.asarray(coefficients, dtype=np.float64).mean(axis=0)[1:].copy()
+        shared: FloatArray = np.asarray(coefficients, dtype=np.float64).mean(axis=0)
+        return shared[1:].copy()
 
     def scale(self) -> FloatArray:
         """Ones: a coefficient is already in units of one checkpoint difference."""

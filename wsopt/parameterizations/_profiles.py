@@ -55,7 +55,7 @@ def power_ema(steps: Sequence[int], width: float) -> FloatArray:
 
 
 def power_exponent(width: float) -> float:
-    """gamma of a relative width: width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the larger root.
+    """Gamma of a relative width: width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), the larger root.
 
     The profile n^gamma on [0, 1] is a Beta(gamma + 1, 1) density, whose standard deviation this is.
     """

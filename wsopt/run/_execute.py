@@ -175,15 +175,21 @@ def _open_folder(request: Request, progress: Progress) -> RunFolder:
         progress.line(f"run     {folder.path} (new)")
         return folder
     before = read_json(folder.resolved)
-    lines = [line for line in difference(before, resolved) if line.partition(":")[0] not in _NOT_COMPARED]
+    lines = difference(_comparable(before), _comparable(resolved))
     if lines:
         raise ResumeError(
-            f"{folder.path} was made with another config; continuing it would mix two runs. Differences (run -> now):\n  "
+            f"{folder.path} was made with another config, and two must not be mixed. Differences (run -> now):\n  "
             + "\n  ".join(lines)
             + "\nRun the config on its own (without --resume), or give the one the run was made with."
         )
     progress.line(f"run     {folder.path} (continued)")
     return folder
+
+
+def _comparable(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved config has to stay: all but budget and output, and of plugin files what they hold."""
+    kept = {key: value for key, value in resolved.items() if key not in _NOT_COMPARED}
+    return kept | {"plugins": [plugin["sha256"] for plugin in resolved["plugins"]]}
 
 
 def _is_finished(folder: RunFolder, config: Config) -> bool:

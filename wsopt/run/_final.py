@@ -55,9 +55,7 @@ def choose(tally: Tally, recommended: FloatArray) -> Finals:
     )
 
 
-def score_report(
-    session: Session, tally: Tally, finals: Finals
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def score_report(session: Session, tally: Tally, finals: Finals) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Score baselines and winners on the report split.
 
     Returns:
@@ -110,9 +108,7 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: i
 def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
     """Write merged.safetensors and samples.npz."""
     weights = {name: tensor.contiguous() for name, tensor in session.engine.weights(finals.best.target).items()}
-    write_atomically(
-        session.folder.merged, lambda path: safetensors.torch.save_file(weights, path, metadata=metadata)
-    )
+    write_atomically(session.folder.merged, lambda path: safetensors.torch.save_file(weights, path, metadata=metadata))
     if finals.ema_star is None or session.config.report.figure_pairs == 0:
         return
     count = min(_RENDER, session.config.report.samples)

@@ -71,8 +71,9 @@ class Journal:
         keys = {key for key in found if found[key] != (self.peek() or {}).get(key)}
         return ResumeError(
             f"{self.path}:{self._cursor + 1}: the run cannot be replayed, {', '.join(sorted(keys)) or 'the event'} of "
-            f"this {found['event']!r} event differs from what was recorded. A package version, the number of threads or "
-            f"the data changed (provenance.json has the former ones). Restore them, or move the folder away to start again."
+            f"this {found['event']!r} event differs from what was recorded. A package version, the number of threads "
+            f"or the data changed (provenance.json has the former ones). Restore them, or move the folder away to "
+            f"start again."
         )
 
     def close(self) -> None:

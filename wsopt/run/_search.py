@@ -74,8 +74,8 @@ def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path],
     needed = len(pending) + extensions + 1
     if session.config.budget < needed:
         raise InputError(
-            f"budget = {session.config.budget} does not cover the {len(pending)} baselines, up to {extensions} more EMA "
-            f"rates and one candidate. Set budget to {needed} or more, or shorten [baselines]."
+            f"budget = {session.config.budget} does not cover the {len(pending)} baselines, up to {extensions} more "
+            f"EMA rates and one candidate. Set budget to {needed} or more, or shorten [baselines]."
         )
     with session.progress.stage("baselines", len(pending)) as stage:
         while pending:
@@ -171,7 +171,9 @@ class Search:
 
     def recommended(self) -> FloatArray:
         """Coefficients ``[G, K]`` that the optimizer recommends."""
-        return self._parameterization.coefficients(self.optimizer.recommend()[None])[0]
+        alpha: FloatArray = self._parameterization.coefficients(self.optimizer.recommend()[None])
+        shared: FloatArray = alpha[0]
+        return shared
 
     def _starts(self) -> list[Start]:
         patterns = self._session.config.search.starts

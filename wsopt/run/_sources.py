@@ -91,10 +91,10 @@ def _emas(folder: Path | None) -> dict[str, Path]:
     if folder is None:
         return {}
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder. Set checkpoints.ema_path to the folder of ema-RATE.safetensors.")
-    found = {
-        match.group(1): path for path in sorted(folder.iterdir()) if (match := _EMA_NAME.fullmatch(path.name))
-    }
+        raise CheckpointError(
+            f"{folder} is not a folder. Set checkpoints.ema_path to the folder of ema-RATE.safetensors."
+        )
+    found = {match.group(1): path for path in sorted(folder.iterdir()) if (match := _EMA_NAME.fullmatch(path.name))}
     if not found:
         raise CheckpointError(
             f"{folder} holds no training-time EMA: expected files named like ema-0.999.safetensors. "

@@ -64,9 +64,7 @@ class AnalyticFamily(ModelFamily):
         """See `ModelFamily.build`."""
         return AnalyticNetwork(self._size).eval()
 
-    def sample(
-        self, model: nn.Module, indices: Sequence[int], noise: SampleNoise, batch_size: int
-    ) -> Iterator[Batch]:
+    def sample(self, model: nn.Module, indices: Sequence[int], noise: SampleNoise, batch_size: int) -> Iterator[Batch]:
         """See `ModelFamily.sample`."""
         weights = model.state_dict()
         for at in range(0, len(indices), batch_size):
@@ -76,7 +74,12 @@ class AnalyticFamily(ModelFamily):
 
 
 def write_trajectory(
-    folder: Path, mean: torch.Tensor, spread: torch.Tensor, generator: np.random.Generator, count: int = 12, every: int = 10
+    folder: Path,
+    mean: torch.Tensor,
+    spread: torch.Tensor,
+    generator: np.random.Generator,
+    count: int = 12,
+    every: int = 10,
 ) -> None:
     """Save `count` checkpoints that wander around ``(mean, spread)`` as a constant-rate training run does.
 
@@ -90,6 +93,7 @@ def write_trajectory(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(1, count + 1):
+
         def wander(scale: float) -> torch.Tensor:
             return torch.from_numpy(scale * generator.standard_normal(mean.shape)).float()
 

@@ -64,8 +64,8 @@ class DenseStack(WeightSpace):
         """See `WeightSpace.gram`. Streamed over columns with float64 accumulation."""
         count = len(self.checkpoints)
         total = torch.zeros(count - 1, count - 1, dtype=torch.float64)
-        for columns in self.differences.split(_GRAM_COLUMNS, dim=1):
-            wide = columns.to("cpu", torch.float64)
+        for at in range(0, self.layout.size, _GRAM_COLUMNS):
+            wide = self.differences[:, at : at + _GRAM_COLUMNS].to("cpu", torch.float64)
             total += wide @ wide.T
         full = np.zeros((count, count))
         full[1:, 1:] = total.numpy()

@@ -173,7 +173,7 @@ def test_killed_and_continued(undisturbed: Path, tmp_path: Path, fail: tuple[str
 def test_killed_while_writing(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rename a kill comes before, the training continues to the same end."""
     original = Path.replace
-    for count in range(1, 12, 2):
+    for count in (1, 2, 4, 7, 10):
         folder = tmp_path / str(count)
         left = [count]
 

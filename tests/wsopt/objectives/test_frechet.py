@@ -75,7 +75,10 @@ def test_commuting_covariances_have_a_closed_form(variances: list[float], other:
 def test_a_set_against_itself_is_zero_and_order_is_symmetric() -> None:
     x, y = features(0, 500), features(1, 400, 1.2)
     assert FrechetReference(*moments(x)).distance(*moments(x)) == pytest.approx(0.0, abs=1e-9)
-    there, back = FrechetReference(*moments(x)).distance(*moments(y)), FrechetReference(*moments(y)).distance(*moments(x))
+    there, back = (
+        FrechetReference(*moments(x)).distance(*moments(y)),
+        FrechetReference(*moments(y)).distance(*moments(x)),
+    )
     assert there == pytest.approx(back, rel=1e-10)
 
 
@@ -139,9 +142,9 @@ def test_means_far_from_zero_keep_their_precision() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(InputError, match="set objective.reference"):
+    with pytest.raises(InputError, match=r"set objective\.reference"):
         FrechetDistance(FidParams()).prepare(None)
-    with pytest.raises(InputError, match="set objective.features"):
+    with pytest.raises(InputError, match=r"set objective\.features"):
         objective(features(0, 50)).add(Moments.empty(np.zeros(D), 10), Batch(torch.zeros(1), [0]))
     with pytest.raises(InputError, match=r"a mean of shape \[3\] and a covariance of shape \[4, 4\]"):
         FrechetReference(np.zeros(3), np.eye(4))

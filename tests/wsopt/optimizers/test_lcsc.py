@@ -51,6 +51,7 @@ def test_only_the_best_m_cp_become_parents() -> None:
 
 def test_crossover_mixes_coefficient_wise_or_takes_one_parent() -> None:
     starts = [constant(0.0, 1.0), constant(100.0, 2.0)]
+
     def shares(probability: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         children = search(starts, iter=400, mix_probability=probability, mutation_scale=1e-6).ask(400)
         return np.array([np.mean(np.round(child.x) == 100.0) for child in children])

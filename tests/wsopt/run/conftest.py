@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from toy_run import write_checkpoints, write_toml
 
 

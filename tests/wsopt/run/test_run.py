@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toy_run import request_for, run, write_checkpoints, write_toml
 
+from toy_run import request_for, run, write_checkpoints, write_toml
 from wsopt.errors import CheckpointError, ExitCode, InputError, Interrupted, ResumeError, WsoptError
 from wsopt.progress import SilentProgress
 from wsopt.run import RunFolder, execute, make_plan
@@ -228,7 +228,9 @@ def test_a_nan_in_a_checkpoint_ends_the_run_before_it_begins(toy: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_another_architecture_is_told_with_the_fix(toy: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"tensor|mean is \[1, 8, 8\], the network has \[1, 4, 4\].*Set \[family\]"):
+    with pytest.raises(
+        CheckpointError, match=r"tensor|mean is \[1, 8, 8\], the network has \[1, 4, 4\].*Set \[family\]"
+    ):
         run(toy, ("family.size", "4"))
 
 
@@ -237,7 +239,7 @@ def test_a_failing_candidate_is_recorded_and_the_search_goes_on(toy: Path, monke
     original = AnalyticFamily.sample
     calls = iter(range(10_000))
 
-    def sample(self: AnalyticFamily, *args: Any) -> Any:  # noqa: ANN401
+    def sample(self: AnalyticFamily, *args: Any) -> Any:
         if next(calls) % 7 == 5:
             raise MemoryError("no room")
         return original(self, *args)
@@ -255,7 +257,7 @@ def test_many_failures_in_a_row_end_the_run_with_their_reason(toy: Path, monkeyp
     original = AnalyticFamily.sample
     calls = iter(range(10_000))
 
-    def sample(self: AnalyticFamily, *args: Any) -> Any:  # noqa: ANN401
+    def sample(self: AnalyticFamily, *args: Any) -> Any:
         if next(calls) >= 15:
             raise RuntimeError("broken at last")
         return original(self, *args)
@@ -269,7 +271,9 @@ def test_many_failures_in_a_row_end_the_run_with_their_reason(toy: Path, monkeyp
 
 @pytest.mark.usefixtures("undrawn")
 def test_starts_that_fit_no_baseline_are_refused_with_the_list(toy: Path) -> None:
-    with pytest.raises(InputError, match=r"search\.starts = \['emma-\*'\] are not among the baselines\. The baselines are: last,"):
+    with pytest.raises(
+        InputError, match=r"search\.starts = \['emma-\*'\] are not among the baselines\. The baselines are: last,"
+    ):
         run(toy, ("search.starts", '["emma-*"]'))
 
 

@@ -120,7 +120,12 @@ def test_an_integer_tensor_that_differs_is_refused(tmp_path: Path) -> None:
 def test_gram_is_that_of_the_differences(stack: DenseStack, folder: Path) -> None:
     flat = np.stack(
         [
-            np.concatenate([load_file(folder / f"{i + 1}.safetensors")[n].double().numpy().ravel() for n in ("a.weight", "a.bias", "tiny")])
+            np.concatenate(
+                [
+                    load_file(folder / f"{i + 1}.safetensors")[n].double().numpy().ravel()
+                    for n in ("a.weight", "a.bias", "tiny")
+                ]
+            )
             for i in range(COUNT)
         ]
     )
