@@ -81,11 +81,11 @@ class CDRecipe(BaseModel):
 
     seed: int = Field(default=0, ge=0, description="the training seed")
     teacher_steps: PositiveInt = Field(default=3000, description="optimizer steps of the teacher")
-    teacher_batch: PositiveInt = Field(default=64, description="images per step of the teacher")
+    teacher_batch: PositiveInt = Field(default=32, description="images per step of the teacher")
     teacher_lr: PositiveFloat = Field(default=2e-3, description="learning rate of the teacher (Adam)")
     teacher_ema_rate: Rate = Field(default=0.995, description="EMA rate, per step, of the weights that are distilled")
     steps: PositiveInt = Field(default=3000, description="optimizer steps of the distillation")
-    batch: PositiveInt = Field(default=64, description="images per step of the distillation")
+    batch: PositiveInt = Field(default=32, description="images per step of the distillation")
     lr: PositiveFloat = Field(default=1e-3, description="learning rate of the distillation (RAdam), constant")
     target: Literal["stop-gradient", "ema"] = Field(
         default="stop-gradient", description="weights of the target: the student's own, or their EMA"

@@ -161,7 +161,7 @@ class Evaluator:
         watch.seconds["merge"] += merge_seconds
         first = scores[0].score.value
         if not np.isfinite(first):
-            return Outcome(job.id, (), watch.seconds, f"the score is {first}: the samples are not finite or too few")
+            return Outcome(job.id, (), watch.seconds, f"the score is {first}, which is not finite")
         return Outcome(job.id, tuple(scores), watch.seconds)
 
     def _score(self, job: Job, watch: _Stopwatch) -> list[MetricScore]:
@@ -172,6 +172,9 @@ class Evaluator:
             accs[i] = metrics[i].objective.add_weights(accs[i], self.model.state_dict())
         for batch in self._samples(job.split, job.samples) if sampled else ():
             watch.lap("sample")
+            # Quantisation would turn an infinity into a white pixel and hide it.
+            if not bool(batch.images.isfinite().all()):
+                raise FloatingPointError("the model generated samples that are not finite")
             grey = replace(batch, images=to_grey_levels(batch.images, self._config.objective.quantize))
             features = self._features([metrics[i] for i in sampled], grey)
             watch.lap("features")

@@ -95,7 +95,7 @@ class LcscSearch(Optimizer):
         if len(parents) == 1:
             return parents[0]
         first, second = self._generator.choice(len(parents), size=2, replace=False)
-        father, mother = parents[first], parents[second]
+        father, mother = parents[int(first)], parents[int(second)]
         if self._generator.random() < self._params.mix_probability:
             mixed: FloatArray = np.where(self._generator.random(father.size) < 0.5, father, mother)
             return mixed

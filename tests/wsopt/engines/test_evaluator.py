@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy_run import request_for, write_checkpoints, write_toml
+
+from wsopt.checkpoints import SafetensorsReader, open_checkpoints
+from wsopt.datasets import Digits
+from wsopt.engines import Evaluator, EvaluatorSpec, check_device
+from wsopt.errors import InputError
+from wsopt.objectives import Pixels, reference_from_images
+from wsopt.objectives.frechet import FrechetReference
+from wsopt.seeding import SampleNoise
+from wsopt.testing.analytic import AnalyticFamily
+from wsopt.types import Batch, Coefficients, FloatArray, Job, Outcome, WeightsFile
+
+COUNT = 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy")
+    write_checkpoints(path / "checkpoints", COUNT)
+    write_toml(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluator(folder: Path) -> Evaluator:
+    request = request_for(folder)
+    checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])
+    return Evaluator(EvaluatorSpec(request.config, request.registry, checkpoints))
+
+
+def one_hot(index: int) -> FloatArray:
+    return np.eye(COUNT)[None, index]
+
+
+def job(values: FloatArray, slot: int = 0, samples: int = 100, identity: int = 0) -> Job:
+    return Job(identity, Coefficients(values), "search", samples, slot)
+
+
+def value(outcome: Outcome) -> float:
+    assert outcome.failure is None
+    return outcome.scores[0].score.value
+
+
+def test_the_score_is_what_a_reader_would_compute_by_hand(evaluator: Evaluator, folder: Path) -> None:
+    (outcome,) = evaluator.evaluate([job(one_hot(3))])
+    checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])
+    weights = checkpoints.load(3)
+    noise = torch.from_numpy(SampleNoise(0, "search").normal(range(100), (1, 8, 8)))
+    images = (weights["mean"] + weights["spread"] * noise).clamp(-1, 1).numpy()
+    generated = reference_from_images("generated", images, Pixels(), "round")
+    real = reference_from_images("real", Digits().images("train"), Pixels(), "round")
+    expected = FrechetReference(real.mean, real.covariance).distance(generated.mean, generated.covariance)
+    assert value(outcome) == pytest.approx(expected, rel=1e-6)
+    assert outcome.scores[0].reference == "digits/train"
+    assert outcome.scores[0].score.samples == 100
+
+
+def test_a_weights_file_scores_as_its_one_hot_coefficients(evaluator: Evaluator, folder: Path) -> None:
+    path = folder / "checkpoints" / "step-000040.safetensors"
+    (by_file,) = evaluator.evaluate([Job(0, WeightsFile(path), "search", 100)])
+    (by_coefficients,) = evaluator.evaluate([job(one_hot(3))])
+    assert value(by_file) == value(by_coefficients)
+
+
+def test_a_candidate_scores_alike_alone_and_in_company(evaluator: Evaluator) -> None:
+    generator = np.random.Generator(np.random.PCG64(0))
+    rest = generator.normal(size=(20, 1, COUNT - 1))
+    alpha = np.concatenate([1 - rest.sum(axis=2, keepdims=True), rest], axis=2)
+    jobs = [job(row, slot=i, identity=i) for i, row in enumerate(alpha)]
+    together = [value(outcome) for outcome in evaluator.evaluate(jobs)]
+    alone = [value(next(iter(evaluator.evaluate([one])))) for one in jobs]
+    assert together == alone
+
+
+def test_the_report_split_has_every_metric_the_searchs_own_first(evaluator: Evaluator) -> None:
+    (outcome,) = evaluator.evaluate([Job(0, Coefficients(one_hot(3)), "report", 100)])
+    assert [(score.features, score.reference) for score in outcome.scores] == [
+        ("pixels", "digits/train"),
+        ("pixels", "digits/test"),
+    ]
+    assert all(score.score.stderr is not None for score in outcome.scores)
+    (search,) = evaluator.evaluate([job(one_hot(3))])
+    assert value(outcome) != value(search)
+    assert search.scores[0].score.stderr is None
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_samples_that_are_not_finite_fail_with_a_reason(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch, poison: float
+) -> None:
+    original = AnalyticFamily.sample
+
+    def sample(self: AnalyticFamily, *args: Any) -> Iterator[Batch]:  # noqa: ANN401
+        for batch in original(self, *args):
+            batch.images[0, 0, 0, 0] = poison
+            yield batch
+
+    monkeypatch.setattr(AnalyticFamily, "sample", sample)
+    (outcome,) = evaluator.evaluate([job(one_hot(0))])
+    assert outcome.failure is not None
+    assert "not finite" in outcome.failure
+    assert outcome.scores == ()
+
+
+def test_the_floor_is_the_distance_of_real_from_real(evaluator: Evaluator) -> None:
+    train, test = evaluator.floor()
+    assert train.score.value == pytest.approx(test.score.value, rel=1e-6)  # a distance is symmetric
+    assert (train.score.samples, test.score.samples) == (400, 1197)
+
+
+def test_rendered_samples_are_those_of_the_split(evaluator: Evaluator) -> None:
+    rendered = evaluator.render(Coefficients(one_hot(2)), "report", 70)
+    assert rendered.images.shape == (70, 1, 8, 8)
+    assert rendered.images.dtype == np.uint8
+    np.testing.assert_array_equal(rendered.images[:5], evaluator.render(Coefficients(one_hot(2)), "report", 5).images)
+
+
+def test_a_device_that_is_not_there_is_an_input_error() -> None:
+    with pytest.raises(InputError, match='device = "cuda:99" is not available'):
+        check_device("cuda:99")
