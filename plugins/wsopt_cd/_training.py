@@ -49,14 +49,19 @@ def train(params: CDParams, recipe: CDRecipe, dataset: Dataset, folder: Path, pr
         raise InputError(
             f"family.network.dropout is {params.network.dropout}; this training draws no dropout masks. Set it to 0."
         )
-    if (folder / _COMPLETE).exists():
-        return _finished(folder, params, recipe)
+    if (found := finished(params, recipe, folder)) is not None:
+        return found
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "ema").mkdir(exist_ok=True)
     with locked(folder), torch.enable_grad():
         if not (folder / _COMPLETE).exists():
             _Training(params, recipe, dataset, folder, progress).run()
-    return _finished(folder, params, recipe)
+    return _look(folder, params, recipe)
+
+
+def finished(params: CDParams, recipe: CDRecipe, folder: Path) -> TrainedSet | None:
+    """The finished training in `folder`, or None where there is none."""
+    return _look(folder, params, recipe) if (folder / _COMPLETE).exists() else None
 
 
 def _identity(params: CDParams, recipe: CDRecipe) -> dict[str, object]:
@@ -64,7 +69,7 @@ def _identity(params: CDParams, recipe: CDRecipe) -> dict[str, object]:
     return {"params": params.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json", exclude={"state_every"})}
 
 
-def _finished(folder: Path, params: CDParams, recipe: CDRecipe) -> TrainedSet:
+def _look(folder: Path, params: CDParams, recipe: CDRecipe) -> TrainedSet:
     """The finished training in `folder`, after a look at whether all its files are there."""
     path = folder / _COMPLETE
     found = read_json(path)
@@ -248,11 +253,10 @@ class _Training:
             **self.facts,
             "loss": student.running_loss,
         }
-        steps = range(recipe.save_every, recipe.steps + 1, recipe.save_every)
         report = {
             "complete": True,
             **_identity(self.params, recipe),
-            "checkpoints": [self._checkpoint(step) for step in steps],
+            "checkpoints": [self._checkpoint(step) for step in recipe.saved_steps],
             "emas": emas,
             "facts": facts,
             "threads": torch.get_num_threads(),

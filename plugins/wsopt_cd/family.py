@@ -17,7 +17,7 @@ from wsopt.families import ModelFamily, TrainedSet
 from wsopt.progress import Progress
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch
-from wsopt_cd._training import train
+from wsopt_cd._training import finished, train
 from wsopt_cd.params import CDParams, CDRecipe
 
 
@@ -97,6 +97,18 @@ class ConsistencyDistillation(ModelFamily):
             InputError: the images do not fit the network.
             WsoptError: the loss is no longer finite, or another process is training in `folder`.
         """
-        if not isinstance(recipe, CDRecipe):
-            raise TypeError(f"the cd family trains by a CDRecipe, not {type(recipe).__name__}")
-        return train(self.params, recipe, dataset, folder, progress)
+        return train(self.params, _checked(recipe), dataset, folder, progress)
+
+    def trained(self, recipe: BaseModel, folder: Path) -> TrainedSet | None:
+        """See `ModelFamily.trained`."""
+        return finished(self.params, _checked(recipe), folder)
+
+    def planned_steps(self, recipe: BaseModel) -> Sequence[int]:
+        """See `ModelFamily.planned_steps`."""
+        return _checked(recipe).saved_steps
+
+
+def _checked(recipe: BaseModel) -> CDRecipe:
+    if not isinstance(recipe, CDRecipe):
+        raise TypeError(f"the cd family trains by a CDRecipe, not {type(recipe).__name__}")
+    return recipe

@@ -80,11 +80,11 @@ class CDRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0, description="the training seed")
-    teacher_steps: PositiveInt = Field(default=3000, description="optimizer steps of the teacher")
+    teacher_steps: PositiveInt = Field(default=2000, description="optimizer steps of the teacher")
     teacher_batch: PositiveInt = Field(default=32, description="images per step of the teacher")
     teacher_lr: PositiveFloat = Field(default=2e-3, description="learning rate of the teacher (Adam)")
     teacher_ema_rate: Rate = Field(default=0.995, description="EMA rate, per step, of the weights that are distilled")
-    steps: PositiveInt = Field(default=3000, description="optimizer steps of the distillation")
+    steps: PositiveInt = Field(default=2000, description="optimizer steps of the distillation")
     batch: PositiveInt = Field(default=32, description="images per step of the distillation")
     lr: PositiveFloat = Field(default=1e-3, description="learning rate of the distillation (RAdam), constant")
     target: Literal["stop-gradient", "ema"] = Field(
@@ -92,7 +92,7 @@ class CDRecipe(BaseModel):
     )
     target_rate: Rate = Field(default=0.95, description="EMA rate, per step, of the target; with target = 'ema' only")
     loss: Literal["l2", "pseudo-huber"] = Field(default="l2", description="distance of student and target")
-    save_every: PositiveInt = Field(default=20, description="steps between saved checkpoints")
+    save_every: PositiveInt = Field(default=10, description="steps between saved checkpoints")
     ema_rates: tuple[Rate, ...] = Field(
         default=(0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995),
         description="EMA rates, per step, of the student's weights that are saved at the end",
@@ -108,3 +108,8 @@ class CDRecipe(BaseModel):
         if len(set(self.ema_rates)) != len(self.ema_rates):
             raise ValueError(f"ema_rates {list(self.ema_rates)} names a rate twice; give each once")
         return self
+
+    @property
+    def saved_steps(self) -> range:
+        """The steps at which a checkpoint is saved."""
+        return range(self.save_every, self.steps + 1, self.save_every)

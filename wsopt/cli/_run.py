@@ -84,7 +84,11 @@ def _load(args: argparse.Namespace) -> tuple[LoadedPlugins, Config, str]:
         file = args.resume / "resolved.json"
         if not file.exists():
             raise ResumeError(f"{args.resume} is no run folder: it has no resolved.json. Give runs/NAME-HASH.")
-    config, source = load_config(file, _overrides(args), registry, args.plugin)
+    overrides = _overrides(args)
+    if args.resume is not None:
+        # What the run trained lies beside it, wherever the command is given now.
+        overrides.append(("output", json.dumps(str(args.resume.resolve().parent))))
+    config, source = load_config(file, overrides, registry, args.plugin)
     return loaded[-1], config, source
 
 

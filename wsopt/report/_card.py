@@ -37,7 +37,7 @@ def model_card(record: RunRecord, config_text: str) -> str:
         _head(record),
         _introduction(record),
         _loading(record),
-        f"## Results\n\n{results_markdown(record)}",
+        f"## Results\n\n{results_markdown(record, full=True)}",
         *_pictures(record),
         _coefficients(record),
         _provenance(record),

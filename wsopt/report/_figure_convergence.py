@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_REACH = 3.0
+"""Height of the axis, in units of the distance from the best to the worse of the levels."""
+
+
 def convergence_figure(record: RunRecord) -> Figure:
     """A faint dot per evaluation, the best so far as a line, last checkpoint and EMA* as levels, baselines shaded."""
     trials = [*record.trace.baselines, *record.trace.candidates]
@@ -79,7 +83,11 @@ def _limits(values: FloatArray, best: FloatArray, levels: list[float], minimize:
     finite = values[np.isfinite(values)]
     good = float(np.nanmin(best) if minimize else np.nanmax(best))
     bad = float(np.percentile(finite, 90 if minimize else 10))
-    bad = max([bad, *levels]) if minimize else min([bad, *levels])
+    if levels:
+        # What the figure is about lies between the baselines and the best; a mutation can be worse by orders.
+        worst = max(levels) if minimize else min(levels)
+        reach = good + _REACH * (worst - good)
+        bad = max(worst, min(bad, reach)) if minimize else min(worst, max(bad, reach))
     margin = 0.08 * abs(bad - good) or 0.05 * abs(good) or 1.0
     low, high = min(good, bad), max(good, bad)
     return low - margin, high + margin

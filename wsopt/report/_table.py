@@ -185,13 +185,20 @@ def _notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Ite
     counts = [sum(kind_of(name) == kind for name in names) for kind in ("ema", "train-ema")]
     if len(shown) < len(names):
         kinds = [f"{n} {kind}" for n, kind in zip(counts, ("over the window", "from training"), strict=True) if n]
-        yield f"EMA rates tried: {' and '.join(kinds)}; of each kind the best by search score is shown."
+        yield (
+            f"EMA rates tried: {' and '.join(kinds)}; of each kind the best by search score is shown "
+            f"(wsopt report {record.path} --full has all)."
+        )
     optimism = results.get("optimism")
     if optimism:
         error = f" ± {optimism['stderr']:.2g}" if optimism.get("stderr") else ""
         scores = f"{optimism['search']:.4g} in the search and {optimism['fresh']:.4g}{error} on fresh noise"
         gap = f"{optimism['gap']:+.3g}".replace("-", "−")
         yield f"Optimism: the winner scored {scores}, both on {optimism['samples']:,} samples; gap {gap}."
+    split = (results.get("timing") or {}).get("split") or {}
+    if split:
+        parts = ", ".join(f"{stage} {1000 * seconds:.3g} ms" for stage, seconds in split.items())
+        yield f"One evaluation took {duration(results['timing']['seconds_per_evaluation'])}: {parts}."
     yield _effort(record)
 
 
@@ -202,9 +209,6 @@ def _effort(record: RunRecord) -> str:
     parts = [f"{results['evaluations']:,} of {results['budget']:,} evaluations, {baselines} of them baselines"]
     if results.get("failed"):
         parts[0] += f", {results['failed']} failed"
-    timing = results.get("timing") or {}
-    if timing.get("seconds_per_evaluation") is not None:
-        parts.append(f"{duration(timing['seconds_per_evaluation'])} each")
     seconds = {key: value for key, value in (results.get("seconds") or {}).items() if value is not None}
     if seconds:
         parts.append("time: " + ", ".join(f"{key} {duration(value)}" for key, value in seconds.items()))

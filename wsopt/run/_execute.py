@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from wsopt.errors import Interrupted, ResumeError
 from wsopt.parameterizations import Parameterization
 from wsopt.progress import Progress
 from wsopt.registry import Registry
-from wsopt.report import RunRecord, model_card, write_figures
+from wsopt.report import RunRecord, metric_label, model_card, write_figures
 from wsopt.run._final import choose, export, score_report
 from wsopt.run._folder import RunFolder, read_json, write_json, write_text
 from wsopt.run._journal import Journal
@@ -98,6 +99,8 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         ).load()(config.parameterization.params)
         info = engine.start(EvaluatorSpec(config, request.registry, sources.checkpoints), parameterization.needs_gram)
         parameterization.bind(info)
+        for line in _plan_lines(config, sources, info, parameterization, engine):
+            progress.line(line)
         with _session(request, folder, engine, progress) as session:
             fingerprint = sources.checkpoints.fingerprint
             session.journal.record(
@@ -107,6 +110,20 @@ def execute(request: Request, progress: Progress) -> RunFolder:
             _stages(request, session, sources, info, parameterization)
             request.hooks.run_finished(session.facts)
     return folder
+
+
+def _plan_lines(
+    config: Config, sources: Sources, info: SpaceInfo, parameterization: Parameterization, engine: Engine
+) -> list[str]:
+    """What is about to happen, in two lines."""
+    values = sum(spec.numel for spec in sources.checkpoints.tensors.values())
+    label = metric_label(config.objective.name, config.objective.features)
+    return [
+        f"space   {info.num_checkpoints} checkpoints of steps {info.steps[0]:,} to {info.steps[-1]:,}, "
+        f"{values:,} values each; parameterization {config.parameterization.name}, D = {parameterization.dimension}",
+        f"score   {label} to {config.data.name}/{config.objective.reference}, {config.search.samples:,} samples, "
+        f"{engine.nfe} NFE; optimizer {config.optimizer.name}, budget {config.budget}",
+    ]
 
 
 def _stages(
@@ -217,11 +234,12 @@ def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress
 
 
 def _metadata(session: Session, document: Mapping[str, Any]) -> dict[str, str]:
-    """Text metadata of merged.safetensors."""
-    return {
-        "format": "pt",
-        "wsopt.run": session.folder.path.name,
-        "wsopt.checkpoints": session.journal.events[0]["checkpoints"],
-        "wsopt.best": document["best"]["name"],
-        "wsopt.score": f"{session.label} {document['optimism']['fresh'] if document['optimism'] else None}",
+    """Text metadata of merged.safetensors: one entry, since safetensors writes several in no fixed order."""
+    facts = {
+        "run": session.folder.path.name,
+        "checkpoints": session.journal.events[0]["checkpoints"],
+        "best": document["best"]["name"],
+        "label": session.label,
+        "optimism": document["optimism"],
     }
+    return {"wsopt": json.dumps(facts, sort_keys=True)}

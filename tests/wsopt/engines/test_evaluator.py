@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_run import request_for, write_checkpoints, write_toml
 
+from toy_run import request_for, write_checkpoints, write_toml
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
 from wsopt.datasets import Digits
 from wsopt.engines import Evaluator, EvaluatorSpec, check_device
@@ -99,7 +99,7 @@ def test_samples_that_are_not_finite_fail_with_a_reason(
 ) -> None:
     original = AnalyticFamily.sample
 
-    def sample(self: AnalyticFamily, *args: Any) -> Iterator[Batch]:  # noqa: ANN401
+    def sample(self: AnalyticFamily, *args: Any) -> Iterator[Batch]:
         for batch in original(self, *args):
             batch.images[0, 0, 0, 0] = poison
             yield batch

@@ -76,7 +76,7 @@ def test_cells_columns_and_change(make_run: MakeRun) -> None:
 def test_lines_below(make_run: MakeRun) -> None:
     text = results_markdown(RunRecord.load(make_run()))
     assert "2.91 in the search and 3.08 ± 0.062 on fresh noise, both on 1,000 samples; gap +0.17" in text
-    assert "500 of 500 evaluations, 16 of them baselines, 5 failed; 0.17 s each" in text
+    assert "500 of 500 evaluations, 16 of them baselines, 5 failed; time:" in text
     assert "search 3 min 5 s" in text
     assert "peak memory: search 512 MiB" in text
     assert "fresh" not in {row[0] for row in rows(text)}
