@@ -21,6 +21,7 @@ PLUGINS = {folder.name for folder in (ROOT / "plugins").iterdir() if (folder / "
 GRAPH: dict[str, set[str]] = {
     # What everything stands on imports nothing of wsopt.
     "errors": set(),
+    "files": set(),
     "hookspecs": set(),
     "memory": set(),
     "progress": set(),
@@ -32,7 +33,7 @@ GRAPH: dict[str, set[str]] = {
     "_builtin": {"config", "hookspecs"},
     "config": {"errors", "plugin_manager", "registry"},
     # The abstractions: they know the records, not each other.
-    "checkpoints": {"errors"},
+    "checkpoints": {"errors", "files"},
     "datasets": {"errors"},
     "families": {"datasets", "errors", "progress", "seeding", "types"},
     "objectives": {"config", "datasets", "errors", "seeding", "types"},
@@ -47,10 +48,10 @@ GRAPH: dict[str, set[str]] = {
         "weightspace",
     },
     "run": {
-        "checkpoints", "config", "engines", "errors", "families", "memory", "objectives", "optimizers",
+        "checkpoints", "config", "engines", "errors", "families", "files", "memory", "objectives", "optimizers",
         "parameterizations", "progress", "registry", "report", "seeding", "types", "weightspace",
     },
-    "report": {"errors", "types"},
+    "report": {"errors", "files", "types"},
     "cli": {"config", "errors", "plugin_manager", "progress", "registry", "report", "run"},
     "testing": {"families", "hookspecs", "seeding", "types"},
 }  # fmt: skip
@@ -61,10 +62,12 @@ CONTRACTS = {("weightspace", "checkpoints"): {"CheckpointSet", "TensorSpec"}}
 """The only names that pass between the abstractions."""
 
 NO_TORCH = {
-    "_builtin", "cli", "config", "datasets", "errors", "hookspecs", "memory", "optimizers", "parameterizations",
-    "plugin_manager", "progress", "registry", "report", "seeding", "types",
+    "_builtin", "cli", "config", "datasets", "errors", "files", "hookspecs", "memory", "optimizers",
+    "parameterizations", "plugin_manager", "progress", "registry", "report", "seeding", "types",
 }  # fmt: skip
-NO_NUMPY = {"_builtin", "cli", "config", "errors", "hookspecs", "memory", "plugin_manager", "progress", "registry"}
+NO_NUMPY = {
+    "_builtin", "cli", "config", "errors", "files", "hookspecs", "memory", "plugin_manager", "progress", "registry",
+}  # fmt: skip
 OPTIMIZER_LIBRARIES = {"cma", "nevergrad"}
 
 

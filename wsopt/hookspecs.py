@@ -102,12 +102,16 @@ def register_commands(register: Register) -> None:
 
 @hookspec
 def run_started(run: Mapping[str, Any]) -> None:
-    """A run begins or is continued. `run` is a copy: name, folder, resolved config, budget."""
+    """A run begins or is continued. `run` is a copy: name, folder, config (resolved), budget, label of the score."""
 
 
 @hookspec
 def trial_finished(run: Mapping[str, Any], trial: Mapping[str, Any]) -> None:
-    """One evaluation was journalled. `trial` is a copy: its id, loss, scores and seconds."""
+    """One evaluation on the search split was journalled.
+
+    `trial` is a copy: trial (a baseline's name, or a candidate's id as text), value, loss, samples, failure, seconds by
+    stage; value, loss and samples are None where it failed.
+    """
 
 
 @hookspec

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wsopt.checkpoints import write_tensors
 from wsopt.datasets import Dataset
 from wsopt.diffusion import (
     Denoiser,
@@ -27,12 +28,13 @@ from wsopt.diffusion import (
     karras_grid,
     lognormal_sigmas,
 )
-from wsopt.errors import CheckpointError, InputError, Interrupted
+from wsopt.errors import CheckpointError, InputError, Interrupted, WsoptError
 from wsopt.families import TrainedSet
+from wsopt.files import locked, write_json
 from wsopt.memory import peak_bytes, reset_peak
 from wsopt.progress import Progress
 from wsopt.seeding import child_seed
-from wsopt_cd._files import locked, read_json, read_tensors, write_json, write_tensors
+from wsopt_cd._files import read_json, read_tensors
 from wsopt_cd._trainee import Trainee
 from wsopt_cd.params import CDParams, CDRecipe
 
@@ -53,10 +55,14 @@ def train(params: CDParams, recipe: CDRecipe, dataset: Dataset, folder: Path, pr
         return found
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "ema").mkdir(exist_ok=True)
-    with locked(folder), torch.enable_grad():
+    with locked(folder, lambda: _in_use(folder)), torch.enable_grad():
         if not (folder / _COMPLETE).exists():
             _Training(params, recipe, dataset, folder, progress).run()
     return _look(folder, params, recipe)
+
+
+def _in_use(folder: Path) -> WsoptError:
+    return WsoptError(f"another process is training in {folder}. Wait for it, then give the command again.")
 
 
 def finished(params: CDParams, recipe: CDRecipe, folder: Path) -> TrainedSet | None:
@@ -87,9 +93,7 @@ def _look(folder: Path, params: CDParams, recipe: CDRecipe) -> TrainedSet:
 class _Training:
     """One training in one folder, from wherever it stands to the end."""
 
-    def __init__(
-        self, params: CDParams, recipe: CDRecipe, dataset: Dataset, folder: Path, progress: Progress
-    ) -> None:
+    def __init__(self, params: CDParams, recipe: CDRecipe, dataset: Dataset, folder: Path, progress: Progress) -> None:
         self.params = params
         self.recipe = recipe
         self.folder = folder
@@ -263,4 +267,3 @@ class _Training:
         }
         write_json(self.folder / _COMPLETE, report)
         (self.folder / _STATE).unlink(missing_ok=True)
-

@@ -65,9 +65,7 @@ class ConsistencyDistillation(ModelFamily):
                 )
         super().load(model, weights)
 
-    def sample(
-        self, model: nn.Module, indices: Sequence[int], noise: SampleNoise, batch_size: int
-    ) -> Iterator[Batch]:
+    def sample(self, model: nn.Module, indices: Sequence[int], noise: SampleNoise, batch_size: int) -> Iterator[Batch]:
         """See `ModelFamily.sample`. Multistep sampling draws the noises ``step-1``, ``step-2``, ... of every sample."""
         params = self.params
         consistency = Denoiser(model, params.sigma_data, boundary=params.sigma_min)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from wsopt.checkpoints._base import CheckpointReader, Header, TensorSpec
 from wsopt.errors import CheckpointError
+from wsopt.files import write_bytes
 
 _DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -79,6 +81,23 @@ class SafetensorsReader(CheckpointReader):
             return safetensors.torch.load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}. Save or copy it again.") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically; the same tensors and metadata always give the same bytes.
+
+    Args:
+        path: the file.
+        tensors: contiguous, on the CPU.
+        metadata: text entries of the header. The library writes several in the order of a hash table that differs
+            between processes, so the header is written here, sorted.
+    """
+    data = safetensors.torch.save(dict(tensors))
+    (length,) = struct.unpack_from("<Q", data)
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    write_bytes(path, struct.pack("<Q", len(text)) + text + data[8 + length :])
 
 
 def metadata_of(path: Path) -> dict[str, str]:

@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         try:
             folder = execute(request, progress)
         except (Interrupted, KeyboardInterrupt) as error:
-            print(f"{error or 'stopped at once'}\ncontinue with:  {_command(args)}", file=sys.stderr)
+            print(f"{str(error) or 'stopped at once'}\ncontinue with:  {_command(args)}", file=sys.stderr)
             return ExitCode.INTERRUPTED
     _show(folder.path, args.json)
     return ExitCode.OK

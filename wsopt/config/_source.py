@@ -146,7 +146,8 @@ def _parse_resolved(path: Path, text: str) -> dict[str, Any]:
     """The values of a run's resolved.json, as a TOML file would have given them."""
     try:
         values = json.loads(text)
-        plugins = [plugin["path"] for plugin in values["plugins"]]
+        # A plugin file that has moved is given again with --plugin; its content is compared by digest.
+        plugins = [plugin["path"] for plugin in values["plugins"] if Path(plugin["path"]).exists()]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError([Problem(str(path), "", "is no resolved config of a run; give the TOML file")]) from error
     kept: dict[str, Any] = _without_nulls(values)

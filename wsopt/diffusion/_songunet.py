@@ -151,9 +151,7 @@ class SongUNet(nn.Module):
                 yield f"{prefix}_aux_norm", GroupNorm(channels)
                 yield f"{prefix}_aux_conv", Conv2d(channels, config.out_channels, 3, self._generator, scale=TINY)
 
-    def _block(
-        self, inputs: int, outputs: int, *, attention: bool = False, resample: Resample | None = None
-    ) -> Block:
+    def _block(self, inputs: int, outputs: int, *, attention: bool = False, resample: Resample | None = None) -> Block:
         return Block(
             inputs,
             outputs,

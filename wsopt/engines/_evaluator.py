@@ -90,10 +90,13 @@ class Evaluator:
                 end += 1
             block = jobs[at:end]
             watch = _Stopwatch()
-            self._merge(block)
-            watch.lap("merge")
-            for job in block:
-                yield self._evaluate(job, watch.seconds["merge"] / len(block))
+            try:
+                self._merge(block)
+            except Exception as error:  # out of memory, most likely: this block's failure, not the run's
+                yield from (Outcome(job.id, (), {}, f"{type(error).__name__}: {error}") for job in block)
+            else:
+                watch.lap("merge")
+                yield from (self._evaluate(job, watch.seconds["merge"] / len(block)) for job in block)
             at = end
 
     def render(self, target: Target, split: Split, count: int) -> Rendered:
@@ -155,8 +158,7 @@ class Evaluator:
             scores = self._score(job, watch)
         except WsoptError:
             raise
-        # Whatever a plugin's model or objective throws at one candidate is that candidate's failure, not the run's.
-        except Exception as error:
+        except Exception as error:  # whatever a plugin throws at one candidate is that candidate's failure
             return Outcome(job.id, (), watch.seconds, f"{type(error).__name__}: {error}")
         watch.seconds["merge"] += merge_seconds
         first = scores[0].score.value
@@ -200,7 +202,10 @@ class Evaluator:
         return {name: self.metrics.extractors[name](batch.images) for name in sorted(names)}
 
     def _labelled(self, metric: Metric, score: Score) -> MetricScore:
-        return MetricScore(metric.objective.name, metric.features, metric.reference, score)
+        """The score as plain numbers, whatever a plugin made it of (a tensor, a NaN standard error)."""
+        stderr = None if score.stderr is None else float(score.stderr)
+        plain = Score(float(score.value), stderr if stderr is None or np.isfinite(stderr) else None, int(score.samples))
+        return MetricScore(metric.name, metric.features, metric.reference, plain)
 
 
 def check_device(name: str) -> None:

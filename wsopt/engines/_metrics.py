@@ -17,9 +17,10 @@ Name = TypeVar("Name", bound=str)
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """One prepared objective, the feature space it looks at and the name of its reference (``digits/train``)."""
+    """One prepared objective, its registered name, its feature space and its reference's name (``digits/train``)."""
 
     objective: AnyObjective
+    name: str
     features: str | None
     reference: str | None
 
@@ -38,7 +39,7 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
     """Load the objective, extractors and references that a config names.
 
     Raises:
-        InputError: a feature objective without features, or a reference split that the data set lacks.
+        InputError: a feature objective without features, or another objective with features or a reference.
     """
     dataset: Dataset = registry.get("dataset", config.data.name).load()(config.data.params)
     component = registry.get("objective", config.objective.name)
@@ -47,15 +48,29 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
         raise InputError(
             f'objective {config.objective.name} needs features: set objective.features, for example "digits".'
         )
+    if not needs_features and (config.objective.features or config.objective.reference):
+        raise InputError(
+            f"objective {config.objective.name} looks at no features, so it compares with no reference: leave "
+            f"objective.features and objective.reference out."
+        )
     spaces = _unique(config.objective.features, config.report.features) if needs_features else [None]
-    references = _unique(config.objective.reference, config.report.references)
+    references: list[DatasetSplit | None] = [None]
+    if needs_features:
+        references = _unique(config.objective.reference, config.report.references)
     extractors = {name: registry.get("extractor", name).load()(None) for name in spaces if name is not None}
     metrics = []
     for space in spaces:
         for reference in references:
             objective: AnyObjective = component.load()(config.objective.params)
             objective.prepare(_reference(config, dataset, reference, extractors.get(space or "")))
-            metrics.append(Metric(objective, space, None if reference is None else f"{dataset.name}/{reference}"))
+            metrics.append(
+                Metric(
+                    objective,
+                    config.objective.name,
+                    space,
+                    None if reference is None else f"{dataset.name}/{reference}",
+                )
+            )
     return Metrics((metrics[0],), tuple(metrics), extractors, dataset)
 
 

@@ -70,8 +70,8 @@ class FeatureExtractor(ABC):
 class Objective(ABC, Generic[Accumulator]):
     """What is searched for: a number per set of samples (or per set of weights), with a direction.
 
-    A subclass names itself and fills three methods; accumulators add up, so that samples can be split over batches,
-    devices and races:
+    A subclass names itself and fills `new`, `add`, `merge` and `score`; accumulators add up, so that samples can be
+    split over batches, devices and races:
 
         acc = objective.new()
         for batch in batches:
@@ -84,6 +84,9 @@ class Objective(ABC, Generic[Accumulator]):
     version: ClassVar[int] = 1
     """Raised when the same samples would score differently; stored with every score."""
     needs: ClassVar[Needs] = "images"
+
+    def __init__(self, params: Any = None) -> None:  # noqa: ANN401 - of the model it was registered with
+        """Take the validated parameters (None where it was registered without a params model)."""
 
     def prepare(self, reference: Reference | None) -> None:
         """Called once before the first `add`, with the real data to compare with (None where the config names none)."""

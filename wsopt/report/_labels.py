@@ -37,7 +37,13 @@ def kind_of(name: str) -> str:
     return name
 
 
-def row_label(name: str, optimizer: str | None = None, ema_star: str | None = None, step: int | None = None) -> str:
+def row_label(
+    name: str,
+    optimizer: str | None = None,
+    ema_star: str | None = None,
+    step: int | None = None,
+    baseline: str | None = None,
+) -> str:
     """How a row of the table is called.
 
     Args:
@@ -45,6 +51,7 @@ def row_label(name: str, optimizer: str | None = None, ema_star: str | None = No
         optimizer: registered name of the run's optimizer.
         ema_star: which baseline is EMA*.
         step: training step of the best single checkpoint.
+        baseline: the baseline that is the best combination, where the search found nothing better.
     """
     kind = kind_of(name)
     rest = name[len(kind) + 1 :]
@@ -64,6 +71,8 @@ def row_label(name: str, optimizer: str | None = None, ema_star: str | None = No
         case "ema*":
             which = {"ema": "window", "train-ema": "training"}.get(kind_of(ema_star or ""))
             return f"EMA* ({which} {(ema_star or '').rpartition('-')[2]})" if which else "EMA*"
+        case "best" if baseline is not None:
+            return f"best ({row_label(baseline)}, nothing better found)"
         case "best" | "recommended":
             return f"{optimizer_label(optimizer)} ({name})"
         case "floor":

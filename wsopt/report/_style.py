@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from wsopt.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,16 +47,12 @@ def heading(axes: Axes, title: str, subtitle: str = "") -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG under a temporary name and rename it."""
+    """Write a PNG atomically."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # No software version in the file: the same record gives the same bytes.
-        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = io.BytesIO()
+    # No software version in the file: the same record gives the same bytes.
+    figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
+    write_bytes(path, data.getvalue())
     return path

@@ -110,8 +110,10 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
         if star is not None:
             own = values.get((name, columns[0]))
             cells.insert(1, _Cell(_change(own, star)))
+        origin = record.results["best"].get("from", "search")
+        baseline = None if origin == "search" else str(origin)
         step = (record.results["coefficients"].get("best-single") or {}).get("step")
-        rows.append((name, row_label(name, record.optimizer, record.ema_star, step), tuple(cells)))
+        rows.append((name, row_label(name, record.optimizer, record.ema_star, step, baseline), tuple(cells)))
     arrows = {True: "↓", False: "↑", None: ""}
     headers = [_header(column, arrows[record.minimizes(column[0])]) for column in columns]
     if star is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from wsopt import parameterizations
 from wsopt.config import Config
+from wsopt.errors import InputError
 from wsopt.types import Coefficients, FloatArray, Target, WeightsFile
 
 Kind = Literal["last", "single", "uniform", "power", "train-ema", "ema"]
@@ -50,6 +51,16 @@ def first_baselines(config: Config, steps: tuple[int, ...], emas: Mapping[str, P
         found.append(Baseline(f"train-ema-{rate}", "train-ema", WeightsFile(path)))
     found += [ema_baseline(steps, rate) for rate in sorted(set(settings.ema_rates))]
     return found
+
+
+def check_budget(config: Config, baselines: Sequence[Baseline]) -> None:
+    """Raise InputError where the budget does not cover the baselines, all extensions of the grid and one candidate."""
+    needed = len(baselines) + config.baselines.extend + 1
+    if config.budget < needed:
+        raise InputError(
+            f"budget = {config.budget} does not cover the {len(baselines)} baselines, up to {config.baselines.extend} "
+            f"more EMA rates and one candidate. Set budget to {needed} or more, or shorten [baselines]."
+        )
 
 
 def ema_baseline(steps: tuple[int, ...], rate: float) -> Baseline:

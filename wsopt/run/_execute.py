@@ -16,19 +16,20 @@ from threadpoolctl import threadpool_limits
 from wsopt.config import Config, difference
 from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device
 from wsopt.errors import Interrupted, ResumeError
+from wsopt.files import write_json, write_text
 from wsopt.parameterizations import Parameterization
 from wsopt.progress import Progress
 from wsopt.registry import Registry
 from wsopt.report import RunRecord, metric_label, model_card, write_figures
 from wsopt.run._final import choose, export, score_report
-from wsopt.run._folder import RunFolder, read_json, write_json, write_text
+from wsopt.run._folder import RunFolder, read_json
 from wsopt.run._journal import Journal
 from wsopt.run._memory import peak_bytes, reset_peak
 from wsopt.run._provenance import changes, provenance
 from wsopt.run._results import results
 from wsopt.run._search import Search, Tally, score_baselines
 from wsopt.run._session import Hooks, Session, Timings
-from wsopt.run._sources import Sources, find_sources
+from wsopt.run._sources import Sources, check_before_training, find_sources
 from wsopt.types import SpaceInfo
 
 _NOT_COMPARED = ("budget", "output")
@@ -83,10 +84,9 @@ def execute(request: Request, progress: Progress) -> RunFolder:
     """
     config = request.config
     check_device(config.device)
-    torch.set_num_threads(config.threads)
+    check_before_training(config, request.registry)
     folder = _open_folder(request, progress)
-    # numpy's BLAS keeps a pool of its own; left alone it fights torch's for the cores on small matrices.
-    with threadpool_limits(config.threads), folder.locked():
+    with _threads(config.threads), folder.locked():
         if _is_finished(folder, config):
             progress.line("done    nothing is left to do; a larger --budget continues this run")
             return folder
@@ -112,16 +112,29 @@ def execute(request: Request, progress: Progress) -> RunFolder:
     return folder
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Give torch `count` threads, and numpy's BLAS: its own pool would fight torch's for the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _plan_lines(
     config: Config, sources: Sources, info: SpaceInfo, parameterization: Parameterization, engine: Engine
 ) -> list[str]:
     """What is about to happen, in two lines."""
     values = sum(spec.numel for spec in sources.checkpoints.tensors.values())
     label = metric_label(config.objective.name, config.objective.features)
+    to = "" if config.objective.reference is None else f" to {config.data.name}/{config.objective.reference}"
     return [
         f"space   {info.num_checkpoints} checkpoints of steps {info.steps[0]:,} to {info.steps[-1]:,}, "
         f"{values:,} values each; parameterization {config.parameterization.name}, D = {parameterization.dimension}",
-        f"score   {label} to {config.data.name}/{config.objective.reference}, {config.search.samples:,} samples, "
+        f"score   {label}{to}, {config.search.samples:,} samples, "
         f"{engine.nfe} NFE; optimizer {config.optimizer.name}, budget {config.budget}",
     ]
 
@@ -161,7 +174,7 @@ def _session(request: Request, folder: RunFolder, engine: Engine, progress: Prog
         folder,
         engine,
         journal,
-        Timings(folder.timings),
+        Timings(folder.timings, journal),
         progress,
         request.hooks,
         1.0 if direction == "minimize" else -1.0,
@@ -234,7 +247,7 @@ def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress
 
 
 def _metadata(session: Session, document: Mapping[str, Any]) -> dict[str, str]:
-    """Text metadata of merged.safetensors: one entry, since safetensors writes several in no fixed order."""
+    """Text metadata of merged.safetensors."""
     facts = {
         "run": session.folder.path.name,
         "checkpoints": session.journal.events[0]["checkpoints"],
@@ -242,4 +255,5 @@ def _metadata(session: Session, document: Mapping[str, Any]) -> dict[str, str]:
         "label": session.label,
         "optimism": document["optimism"],
     }
-    return {"wsopt": json.dumps(facts, sort_keys=True)}
+    # Other libraries (transformers) ask for the format.
+    return {"format": "pt", "wsopt": json.dumps(facts, sort_keys=True)}

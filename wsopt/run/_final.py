@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 
+from wsopt.checkpoints import write_tensors
 from wsopt.errors import WsoptError
-from wsopt.run._folder import write_atomically
+from wsopt.files import write_bytes
 from wsopt.run._search import Tally, Trial
 from wsopt.run._session import Session, score_row
 from wsopt.types import Coefficients, FloatArray, Job, Target
@@ -85,11 +86,9 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: i
     jobs = []
     with session.progress.stage("report", len(targets)) as stage:
         for number, (name, target, samples) in enumerate(targets):
-            event = session.journal.recall("report")
+            event = session.journal.recall("report", name=name)
             if event is None:
                 jobs.append(Job(number, target, "report", samples, slot + number))
-            elif event["name"] != name:
-                raise session.journal.mismatch({"event": "report", "name": name})
             else:
                 rows += [{"name": name, "split": "report", **score} for score in event["scores"]]
         for outcome in session.engine.evaluate(jobs):
@@ -107,8 +106,7 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: i
 
 def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
     """Write merged.safetensors and samples.npz."""
-    weights = {name: tensor.contiguous() for name, tensor in session.engine.weights(finals.best.target).items()}
-    write_atomically(session.folder.merged, lambda path: safetensors.torch.save_file(weights, path, metadata=metadata))
+    write_tensors(session.folder.merged, session.engine.weights(finals.best.target), metadata)
     if finals.ema_star is None or session.config.report.figure_pairs == 0:
         return
     count = min(_RENDER, session.config.report.samples)
@@ -123,9 +121,6 @@ def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
         "indices": far,
         "baseline_name": np.array(finals.ema_star.name),
     }
-    write_atomically(session.folder.samples, lambda path: _save_npz(path, arrays))
-
-
-def _save_npz(path: Any, arrays: dict[str, Any]) -> None:  # noqa: ANN401
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)
+    write_bytes(session.folder.samples, data.getvalue())

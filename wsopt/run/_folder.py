@@ -1,15 +1,14 @@
-"""The run folder: its files, atomic writing, and the lock that keeps a second process out."""
+"""The run folder: its files, and the lock that keeps a second process out."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from wsopt.errors import ResumeError
+from wsopt.files import locked
 
 
 class RunFolder:
@@ -28,50 +27,14 @@ class RunFolder:
         self.card = path / "README.md"
         self.figures = path / "figures"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder for this process.
 
         Raises:
-            ResumeError: where another process works in it.
+            ResumeError: on entering, where another process works in it.
         """
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this platform
-            yield
-            return
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ResumeError(
-                    f"{self.path} is in use by another process. Wait for it, or stop it, before continuing this run."
-                ) from error
-            yield
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a temporary file, sync it and rename it to `path`; a killed process leaves `path` as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
-
-
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Write a JSON file atomically."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+        text = f"{self.path} is in use by another process. Wait for it, or stop it, before continuing this run."
+        return locked(self.path, lambda: ResumeError(text))
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -35,6 +35,11 @@ class Journal:
         self._file: BinaryIO | None = None
 
     @property
+    def written(self) -> bool:
+        """True once this process has added an event."""
+        return self._file is not None
+
+    @property
     def replaying(self) -> bool:
         """True while recorded events are left."""
         return self._cursor < len(self.events)
@@ -43,11 +48,17 @@ class Journal:
         """The next recorded event, or None."""
         return self.events[self._cursor] if self.replaying else None
 
-    def recall(self, kind: str) -> Event | None:
-        """Take the next recorded event if it is of `kind`, else None."""
+    def recall(self, kind: str, **fields: object) -> Event | None:
+        """Take the next recorded event if it is of `kind`, else None.
+
+        Raises:
+            ResumeError: where it is of that kind and has other `fields`.
+        """
         event = self.peek()
         if event is None or event["event"] != kind:
             return None
+        if any(event.get(key) != value for key, value in fields.items()):
+            raise self.mismatch({"event": kind, **fields})
         self._cursor += 1
         return event
 

@@ -12,18 +12,16 @@ import torch
 from wsopt.checkpoints import CheckpointSet, TensorSpec
 from wsopt.config import Config
 from wsopt.engines import build_metrics, check_device
-from wsopt.errors import InputError
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
 from wsopt.registry import Registry
-from wsopt.run._baselines import first_baselines
+from wsopt.run._baselines import check_budget, first_baselines
 from wsopt.run._execute import run_folder
 from wsopt.run._sources import known_emas, open_window, trained_set, training_folder
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch
-from wsopt.weightspace import make_layout
+from wsopt.weightspace import BLOCK_WIDTH, make_layout
 
-_BLOCK_WIDTH = 16
 _FLOAT32 = 4
 
 
@@ -68,12 +66,11 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     tensors = _tensors(family) if checkpoints is None else checkpoints.tensors
     steps = tuple(family.planned_steps(config.train)) if checkpoints is None else checkpoints.steps  # type: ignore[arg-type]
     layout = make_layout(tensors)
-    baselines = len(first_baselines(config, steps, known_emas(config, registry)))
-    if config.budget <= baselines + config.baselines.extend:
-        raise InputError(
-            f"budget = {config.budget} does not cover the {baselines} baselines, up to {config.baselines.extend} more "
-            f"EMA rates and one candidate. Set budget to {baselines + config.baselines.extend + 1} or more."
-        )
+    planned = first_baselines(config, steps, known_emas(config, registry))
+    check_budget(config, planned)
+    baselines = len(planned)
+    # the baselines but for the singles, of which the best alone is reported, and the winner
+    report = sum(baseline.kind != "single" for baseline in planned) + 2
     per_evaluation = _time_evaluation(config, registry, family)
     per_report = per_evaluation * config.report.samples / config.search.samples
     return Plan(
@@ -94,20 +91,20 @@ def make_plan(config: Config, registry: Registry) -> Plan:
         memory_bytes={
             "differences": (len(steps) - 1) * layout.size * _FLOAT32,
             "anchor": layout.size * _FLOAT32,
-            "candidates": _BLOCK_WIDTH * layout.size * _FLOAT32,
+            "candidates": BLOCK_WIDTH * layout.size * _FLOAT32,
         },
         evaluations={
             "budget": config.budget,
             "baselines": baselines,
             "search": config.budget - baselines,
             "samples": config.search.samples,
-            "report": baselines - config.baselines.singles + 2,
+            "report": report,
             "report_samples": config.report.samples,
         },
         seconds={
             "evaluation": per_evaluation,
             "baselines and search": per_evaluation * config.budget,
-            "report": per_report * (baselines - config.baselines.singles + 2),
+            "report": per_report * report,
         },
         nfe=family.nfe,
     )

@@ -26,7 +26,7 @@ def provenance(config: Config, checkpoints: CheckpointSet, training: Mapping[str
         "threads": torch.get_num_threads(),
         "device": config.device,
         "seed": config.seed,
-        "train_seed": getattr(config.train, "seed", None),
+        "train_seed": getattr(config.train, "seed", None) if config.checkpoints.path is None else None,
         "checkpoints": {
             "fingerprint": checkpoints.fingerprint,
             "count": len(checkpoints),

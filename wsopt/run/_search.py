@@ -15,7 +15,7 @@ from wsopt.errors import InputError, ResumeError, WsoptError
 from wsopt.optimizers import Optimizer, SearchSpace
 from wsopt.parameterizations import Parameterization
 from wsopt.progress import Stage
-from wsopt.run._baselines import Baseline, ema_baseline, first_baselines, next_rate
+from wsopt.run._baselines import Baseline, check_budget, ema_baseline, first_baselines, next_rate
 from wsopt.run._journal import Event
 from wsopt.run._session import Session, outcome_event
 from wsopt.seeding import child_generator
@@ -70,13 +70,8 @@ def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path],
         InputError: where the budget does not cover them.
     """
     pending = first_baselines(session.config, info.steps, emas)
+    check_budget(session.config, pending)
     extensions = session.config.baselines.extend
-    needed = len(pending) + extensions + 1
-    if session.config.budget < needed:
-        raise InputError(
-            f"budget = {session.config.budget} does not cover the {len(pending)} baselines, up to {extensions} more "
-            f"EMA rates and one candidate. Set budget to {needed} or more, or shorten [baselines]."
-        )
     with session.progress.stage("baselines", len(pending)) as stage:
         while pending:
             _score_baselines(session, pending, tally, stage)
@@ -96,12 +91,10 @@ def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tal
     first = len(tally.trials)
     jobs = []
     for offset, baseline in enumerate(baselines):
-        event = session.journal.recall("baseline")
+        event = session.journal.recall("baseline", name=baseline.name)
         if event is None:
             slot = first + offset
             jobs.append(Job(offset, baseline.target, "search", session.config.search.samples, slot))
-        elif event["name"] != baseline.name:
-            raise session.journal.mismatch({"event": "baseline", "name": baseline.name})
         else:
             _count_baseline(tally, baseline, event)
     for outcome in session.engine.evaluate(jobs):
@@ -161,9 +154,9 @@ class Search:
 
     def _spend(self, stage: Stage) -> None:
         while (remaining := self._session.config.budget - len(self._tally.trials)) > 0:
-            self._skip_former_end()
             if self.optimizer.finished():
                 return
+            self._skip_former_end()
             candidates = self._ask(remaining)
             if not candidates:
                 return
@@ -228,11 +221,11 @@ class Search:
     def _evaluate(self, candidates: Sequence[Candidate], stage: Stage) -> None:
         session = self._session
         asked = {candidate.id: candidate for candidate in candidates}
-        while (event := session.journal.recall("told")) is not None:
-            candidate = asked.pop(event["id"], None)
-            if candidate is None:
-                raise session.journal.mismatch(event)
-            self._take(candidate, event)
+        while (event := session.journal.peek()) is not None and event["event"] == "told":
+            if event["id"] not in asked:
+                raise session.journal.mismatch({"event": "told", "id": sorted(asked)})
+            session.journal.recall("told")
+            self._take(asked.pop(event["id"]), event)
         if not asked:
             return
         stage.update(len(self._tally.trials))

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,14 +31,22 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True)
 class Timings:
-    """timings.jsonl: what differs between two equal runs (seconds, memory). Appended, never replayed."""
+    """timings.jsonl: what differs between two equal runs (seconds, memory). Appended, never replayed.
+
+    Lines wait until the journal gets an event, so that a resume that is refused changes no file.
+    """
 
     path: Path
+    journal: Journal
+    _waiting: list[str] = field(default_factory=list)
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """Append one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        self._waiting.append(json.dumps(entry) + "\n")
+        if self.journal.written:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(self._waiting)
+            self._waiting.clear()
 
     def read(self) -> list[dict[str, Any]]:
         """All complete lines, of former sessions too."""
@@ -79,6 +87,7 @@ class Session:
             "name": self.config.name,
             "folder": str(self.folder.path),
             "config": self.config.resolved(),
+            "budget": self.config.budget,
             "label": self.label,
         }
 
@@ -100,9 +109,15 @@ class Session:
         """Write an outcome's seconds, and tell the plugins."""
         self.timings.write({"event": "trial", "trial": trial, "seconds": dict(outcome.seconds)})
         first = outcome.scores[0].score if outcome.scores else None
-        self.hooks.trial_finished(
-            self.facts, {"trial": trial, "value": first and first.value, "failure": outcome.failure}
-        )
+        facts = {
+            "trial": trial,
+            "value": first and first.value,
+            "loss": first and self.sign * first.value,
+            "samples": first and first.samples,
+            "failure": outcome.failure,
+            "seconds": dict(outcome.seconds),
+        }
+        self.hooks.trial_finished(self.facts, facts)
 
 
 def outcome_event(event: str, outcome: Outcome, **fields: object) -> dict[str, Any]:

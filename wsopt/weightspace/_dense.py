@@ -15,6 +15,8 @@ from wsopt.weightspace._base import WeightSpace
 from wsopt.weightspace._layout import FlatLayout, make_layout
 
 _GRAM_COLUMNS = 1 << 16
+BLOCK_WIDTH = 16
+"""Number of candidates merged per pass."""
 
 
 class DenseStack(WeightSpace):
@@ -33,7 +35,7 @@ class DenseStack(WeightSpace):
         CheckpointError: a NaN in a checkpoint, or a non-floating tensor that differs between checkpoints.
     """
 
-    def __init__(self, checkpoints: CheckpointSet, width: int = 16, device: str = "cpu") -> None:
+    def __init__(self, checkpoints: CheckpointSet, width: int = BLOCK_WIDTH, device: str = "cpu") -> None:
         self.checkpoints = checkpoints
         self.width = width
         self._device = torch.device(device)
@@ -145,7 +147,10 @@ class DenseStack(WeightSpace):
         kept = [torch.arange(old[slot.name].start, old[slot.name].stop) for slot in self.layout.slots]
         columns = (torch.cat(kept) if kept else torch.empty(0, dtype=torch.int64)).to(self._device)
         self.anchor = self.anchor[columns]
-        self.differences = self.differences[:, columns]
+        # Row by row and in place: indexing the whole stack would hold it twice.
+        for row in self.differences:
+            row[: self.layout.size] = row[columns]
+        self.differences = self.differences[:, : self.layout.size]
 
 
 def write_tensors(tensors: dict[str, Tensor], model: nn.Module) -> None:

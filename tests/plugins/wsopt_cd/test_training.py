@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from wsopt.datasets import Dataset
 from wsopt.diffusion import flow_pairs
 from wsopt.errors import CheckpointError, InputError, Interrupted, WsoptError
+from wsopt.files import locked
 from wsopt.progress import SilentProgress, Stage
 from wsopt_cd import _training
-from wsopt_cd._files import locked
 from wsopt_cd.family import ConsistencyDistillation
 from wsopt_cd.params import CDParams, CDRecipe, NetworkParams
 
@@ -269,7 +269,7 @@ def test_a_diverged_training_says_so(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(WsoptError, match="another process is training in"):
+    with locked(tmp_path, AssertionError), pytest.raises(WsoptError, match="another process is training in"):
         train(tmp_path)
 
 

@@ -44,7 +44,7 @@ def test_links_to_the_figures_there_are(folder: Path) -> None:
 def test_results_config_and_provenance(folder: Path) -> None:
     record = RunRecord.load(folder)
     card = model_card(record, CONFIG)
-    assert results_markdown(record) in card
+    assert results_markdown(record, full=True) in card
     assert f"````toml\n{CONFIG}````" in card
     assert "wsopt run config.toml" in card
     assert "| checkpoints.fingerprint | ab12 |" in card
