@@ -29,7 +29,7 @@ class LcscParams(Params):
         default=0.5, ge=0, le=1, description="probability of mixing two parents before the mutation"
     )
     mutation_scale: float = Field(
-        default=0.03, gt=0, allow_inf_nan=False, description="standard deviation of the mutation, in the space's units"
+        default=0.01, gt=0, allow_inf_nan=False, description="standard deviation of the mutation, in the space's units"
     )
 
 
