@@ -12,6 +12,9 @@ class Stage(Protocol):
     def update(self, done: int, **facts: str) -> None:
         """Say that `done` of the total are finished, with short facts to show beside (``loss="0.12"``)."""
 
+    def resize(self, total: int, done: int) -> None:
+        """The total is `total` from now on, and `done` of it are finished without counting for the pace (replayed)."""
+
 
 class Progress(Protocol):
     """Where progress is shown. Everything goes to stderr."""
@@ -28,6 +31,9 @@ class Progress(Protocol):
 
 class _SilentStage:
     def update(self, done: int, **facts: str) -> None:
+        pass
+
+    def resize(self, total: int, done: int) -> None:
         pass
 
 

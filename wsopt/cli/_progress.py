@@ -65,14 +65,10 @@ class RichProgress:
 
     @contextmanager
     def _lines(self, name: str, total: int, done: int) -> Iterator[Stage]:
-        stage = _Lines(self.line, self._clock, self._interval, name, total, done)
+        stage = _Lines(self.line, self._clock, self._interval, name, _Pace(self._clock, total, done))
         self.line(f"{name}: {done}/{total}")
-        try:
+        with _closing(stage):
             yield stage
-        except BaseException:
-            self.line(stage.last("stopped"))
-            raise
-        self.line(stage.last("done"))
 
     @contextmanager
     def _bar(self, name: str, total: int, done: int) -> Iterator[Stage]:
@@ -81,9 +77,11 @@ class RichProgress:
             self._bars.start()
         bars = self._bars
         self._open += 1
-        stage = _Bar(bars, bars.add_task(name, total=total, completed=done, facts=""))
+        task = bars.add_task(name, total=total, completed=done, facts="")
+        stage = _Bar(bars, task, _Pace(self._clock, total, done))
         try:
-            yield stage
+            with _closing(stage):
+                yield stage
         finally:
             self._open -= 1
             if self._open == 0:
@@ -95,59 +93,95 @@ class RichProgress:
             self._bars = None
 
 
+@contextmanager
+def _closing(stage: _Bar | _Lines) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        stage.close("stopped")
+        raise
+    stage.close("done")
+
+
+class _Pace:
+    """How fast a stage goes: seconds per unit and time left, counted from the last resize."""
+
+    def __init__(self, clock: Callable[[], float], total: int, done: int) -> None:
+        self._clock = clock
+        self.opened = clock()
+        self.restart(total, done)
+
+    def restart(self, total: int, done: int) -> None:
+        self.total = total
+        self.done = self._before = done
+        self._begin = self._clock()
+
+    def parts(self) -> list[str]:
+        fresh = self.done - self._before
+        if fresh <= 0:
+            return []
+        each = (self._clock() - self._begin) / fresh
+        return [f"{each:.3g} s each", f"{duration(max(0, self.total - self.done) * each)} left"]
+
+    def elapsed(self) -> str:
+        return duration(self._clock() - self.opened)
+
+
 class _Bar:
     """A stage as a bar of rich."""
 
-    def __init__(self, bars: Bars, task: TaskID) -> None:
+    def __init__(self, bars: Bars, task: TaskID, pace: _Pace) -> None:
         self._bars = bars
         self._task = task
+        self._pace = pace
+        self._facts = ""
 
     def update(self, done: int, **facts: str) -> None:
-        if facts:
-            self._bars.update(self._task, completed=done, facts=_join(facts))
-        else:
-            self._bars.update(self._task, completed=done)
+        self._pace.done = done
+        self._facts = _join(facts) or self._facts
+        text = "  ".join(part for part in (self._facts, *self._pace.parts()) if part)
+        self._bars.update(self._task, completed=done, facts=text)
+
+    def resize(self, total: int, done: int) -> None:
+        self._pace.restart(total, done)
+        self._bars.update(self._task, total=total, completed=done)
+
+    def close(self, word: str) -> None:
+        parts = (self._facts, f"{word} after {self._pace.elapsed()}")
+        self._bars.update(self._task, facts="  ".join(part for part in parts if part))
 
 
 class _Lines:
     """A stage as plain lines, at most one per interval."""
 
     def __init__(
-        self,
-        line: Callable[[str], None],
-        clock: Callable[[], float],
-        interval: float,
-        name: str,
-        total: int,
-        done: int,
+        self, line: Callable[[str], None], clock: Callable[[], float], interval: float, name: str, pace: _Pace
     ) -> None:
         self._line = line
         self._clock = clock
         self._interval = interval
         self._name = name
-        self._total = total
-        self._before = self._done = done
+        self._pace = pace
         self._facts = ""
-        self._begin = self._shown = clock()
+        self._shown = clock()
 
     def update(self, done: int, **facts: str) -> None:
-        self._done = done
+        self._pace.done = done
         self._facts = _join(facts) or self._facts
         now = self._clock()
-        if now - self._shown < self._interval:
-            return
-        self._shown = now
-        parts = [f"{self._name}: {done}/{self._total}", self._facts]
-        fresh = done - self._before
-        if fresh > 0:
-            each = (now - self._begin) / fresh
-            parts += [f"{each:.3g} s each", f"{duration((self._total - done) * each)} left"]
-        self._line("  ".join(part for part in parts if part))
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self._line(self._text(*self._pace.parts()))
 
-    def last(self, word: str) -> str:
-        parts = [f"{self._name}: {self._done}/{self._total}", self._facts]
-        parts.append(f"{word} after {duration(self._clock() - self._begin)}")
-        return "  ".join(part for part in parts if part)
+    def resize(self, total: int, done: int) -> None:
+        self._pace.restart(total, done)
+
+    def close(self, word: str) -> None:
+        self._line(self._text(f"{word} after {self._pace.elapsed()}"))
+
+    def _text(self, *parts: str) -> str:
+        head = f"{self._name}: {self._pace.done}/{self._pace.total}"
+        return "  ".join(part for part in (head, self._facts, *parts) if part)
 
 
 def duration(seconds: float) -> str:
@@ -171,8 +205,6 @@ def _bars(stream: TextIO) -> Bars:
         MofNCompleteColumn,
         Progress,
         TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     return Progress(
@@ -180,7 +212,5 @@ def _bars(stream: TextIO) -> Bars:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
         console=Console(file=stream),
     )

@@ -91,6 +91,7 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: i
                 jobs.append(Job(number, target, "report", samples, slot + number))
             else:
                 rows += [{"name": name, "split": "report", **score} for score in event["scores"]]
+        stage.resize(len(targets), len(targets) - len(jobs))
         for outcome in session.engine.evaluate(jobs):
             name = targets[outcome.id][0]
             scores = [score_row(score) for score in outcome.scores]
@@ -99,7 +100,7 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: i
                 | ({"failure": outcome.failure} if outcome.failure else {})
             )
             rows += [{"name": name, "split": "report", **score} for score in scores]
-            stage.update(outcome.id + 1)
+            stage.update(outcome.id + 1, last=name)
             session.stop_if_asked()
     return rows
 

@@ -74,6 +74,7 @@ def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path],
     extensions = session.config.baselines.extend
     with session.progress.stage("baselines", len(pending)) as stage:
         while pending:
+            stage.resize(len(tally.trials) + len(pending), len(tally.trials))
             _score_baselines(session, pending, tally, stage)
             pending = []
             rates = {
@@ -226,9 +227,10 @@ class Search:
                 raise session.journal.mismatch({"event": "told", "id": sorted(asked)})
             session.journal.recall("told")
             self._take(asked.pop(event["id"]), event)
+        if len(asked) < len(candidates):
+            stage.resize(session.config.budget, len(self._tally.trials))
         if not asked:
             return
-        stage.update(len(self._tally.trials))
         alpha = self._parameterization.coefficients(np.stack([candidate.x for candidate in asked.values()]))
         jobs = [
             Job(candidate.id, Coefficients(row), "search", session.config.search.samples, candidate.id)

@@ -81,7 +81,7 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.line("kept [line]")
         outer.update(4)
     text = stream.getvalue()
-    for part in ("search", "merge", "4/4", "best [3.9]", "kept [line]", "0:00:00"):
+    for part in ("search", "merge", "4/4", "best [3.9]", "kept [line]", "done after 0 s"):
         assert part in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is shown again
 
@@ -99,3 +99,16 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_pace_leaves_out_what_was_replayed() -> None:
+    now = [0.0]
+    stream = io.StringIO()
+    with RichProgress(stream=stream, interval=1.0, clock=lambda: now[0]).stage("search", 100, done=10) as stage:
+        stage.resize(100, 90)
+        for done in (91, 92, 93):
+            now[0] += 2.0
+            stage.update(done, best="1")
+    lines = stream.getvalue().splitlines()
+    assert lines[1:4] == [f"search: {done}/100  best 1  2 s each  {2 * (100 - done)} s left" for done in (91, 92, 93)]
+    assert lines[-1] == "search: 93/100  best 1  done after 6 s"
