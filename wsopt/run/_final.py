@@ -70,9 +70,10 @@ def score_report(session: Session, tally: Tally, finals: Finals) -> tuple[list[d
     if finals.best_single is not None:
         targets.append(("best-single", finals.best_single.target))
     targets += [(trial.name, trial.target) for trial in tally.of_kind("last", "uniform", "power", "train-ema", "ema")]
-    samples = session.config.report.samples
-    rows = _score(session, [(name, target, samples) for name, target in targets])
-    fresh = _score(session, [("fresh", finals.best.target, session.config.search.samples)], slot=len(targets))
+    jobs = [(name, target, session.config.report.samples) for name, target in targets]
+    scored = _score(session, [*jobs, ("fresh", finals.best.target, session.config.search.samples)])
+    rows = [row for row in scored if row["name"] != "fresh"]
+    fresh = [row for row in scored if row["name"] == "fresh"]
     if same:
         rows += [{**row, "name": "recommended"} for row in rows if row["name"] == "best"]
     if finals.ema_star is not None:
@@ -80,7 +81,7 @@ def score_report(session: Session, tally: Tally, finals: Finals) -> tuple[list[d
     return rows, fresh
 
 
-def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: int = 0) -> list[dict[str, Any]]:
+def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> list[dict[str, Any]]:
     """Rows of targets on the report split, from the journal where they are there already."""
     rows: list[dict[str, Any]] = []
     jobs = []
@@ -88,7 +89,7 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]], slot: i
         for number, (name, target, samples) in enumerate(targets):
             event = session.journal.recall("report", name=name)
             if event is None:
-                jobs.append(Job(number, target, "report", samples, slot + number))
+                jobs.append(Job(number, target, "report", samples, number))
             else:
                 rows += [{"name": name, "split": "report", **score} for score in event["scores"]]
         stage.resize(len(targets), len(targets) - len(jobs))
