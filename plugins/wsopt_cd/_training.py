@@ -81,13 +81,21 @@ def _look(folder: Path, params: CDParams, recipe: CDRecipe) -> TrainedSet:
     found = read_json(path)
     if {key: found.get(key) for key in ("params", "recipe")} != _identity(params, recipe):
         raise CheckpointError(f"{path} belongs to another recipe. Give this recipe a folder of its own.")
-    emas = {rate: folder / name for rate, name in found["emas"].items()}
-    for file in [*(folder / name for name in found["checkpoints"]), *emas.values()]:
+    try:
+        emas = {str(rate): folder / name for rate, name in found["emas"].items()}
+        checkpoints = [folder / name for name in found["checkpoints"]]
+        facts = {str(key): float(value) for key, value in found["facts"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error!r}). Restore it, or delete the folder {folder} to train again."
+        ) from error
+    for file in [*checkpoints, *emas.values()]:
         if not file.is_file():
             raise CheckpointError(
-                f"{file} is gone, though {path} lists it. Put it back, or delete {path} to train again what is missing."
+                f"{file} is gone, though {path} lists it. Restore it, or delete the folder {folder} to train again "
+                f"from the start."
             )
-    return TrainedSet(folder / "checkpoints", emas, found["facts"])
+    return TrainedSet(folder / "checkpoints", emas, facts)
 
 
 class _Training:

@@ -78,7 +78,7 @@ def request_for(folder: Path, *overrides: tuple[str, str], resume: Path | None =
         return loaded[-1].registry
 
     config, source = load_config(folder / "toy.toml", overrides, registry)  # type: ignore[arg-type]
-    return Request(config, source, loaded[0].registry, loaded[0].events, resume)
+    return Request(config, source, loaded[0].registry, loaded[0].events, resume=resume)
 
 
 def run(

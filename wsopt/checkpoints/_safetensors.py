@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ _DTYPES: dict[str, torch.dtype] = {
 }
 _MAX_HEADER_BYTES = 100_000_000
 _SAMPLE_BYTES = 1 << 16
+_STEP = re.compile(r"[0-9]{1,15}")
 
 
 class SafetensorsReader(CheckpointReader):
@@ -71,9 +73,9 @@ class SafetensorsReader(CheckpointReader):
         if found != expected:
             raise CheckpointError(
                 f"{path} is torn: its header announces {expected:,} bytes, the file has {found:,}. "
-                f"Delete it and save or copy that checkpoint again."
+                f"Restore that file, or save that checkpoint again."
             )
-        return Header(tensors, _step_of(metadata), _digest(path, raw, found), metadata)
+        return Header(tensors, _step_of(path, metadata), _digest(path, raw, found), metadata)
 
     def load(self, path: Path) -> dict[str, Tensor]:
         """See `CheckpointReader.load`."""
@@ -123,23 +125,46 @@ def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     if length is None or len(raw) < length:
         raise CheckpointError(
-            f"{path} is torn: it ends within its header. Delete it and save or copy that checkpoint again."
+            f"{path} is torn: it ends within its header. Restore that file, or save that checkpoint again."
         )
     try:
         entries = json.loads(raw)
         for name, entry in entries.items():
-            if name != "__metadata__":
-                entry["dtype"], entry["shape"], entry["data_offsets"][1]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            _check_entry(name, entry)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not a safetensors file: its header is damaged. Save or copy it again."
         ) from error
     return raw, entries
 
 
-def _step_of(metadata: dict[str, str]) -> int | None:
-    text = metadata.get("step", "")
-    return int(text) if text.isdigit() else None
+def _check_entry(name: str, entry: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError, TypeError or AttributeError for an entry of the header that is of a wrong type."""
+    if name == "__metadata__":
+        for value in entry.values():
+            # A step is told apart later, with a message of its own.
+            if not isinstance(value, str | int | float):
+                raise TypeError(name)
+        return
+    start, end = entry["data_offsets"]
+    if not isinstance(entry["dtype"], str) or not isinstance(entry["shape"], list):
+        raise TypeError(name)
+    for number in (*entry["shape"], start, end):
+        if type(number) is not int or not 0 <= number < 1 << 63:
+            raise ValueError(name)
+
+
+def _step_of(path: Path, metadata: Mapping[str, object]) -> int | None:
+    if "step" not in metadata:
+        return None
+    step = metadata["step"]
+    if not isinstance(step, str) or not _STEP.fullmatch(step):
+        shown = repr(step) if len(repr(step)) <= 40 else f"{repr(step)[:37]}..."
+        raise CheckpointError(
+            f"{path}: its metadata give the training step as {shown}, which is not a text of 1 to 15 digits. "
+            f"Save it again with the step, or without the key step and with the step in its name."
+        )
+    return int(step)
 
 
 def _digest(path: Path, header: bytes, size: int) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from wsopt.checkpoints._base import CheckpointReader, Header, TensorSpec
 from wsopt.errors import CheckpointError
 
-_TRAILING_NUMBER = re.compile(r"(\d+)(?!.*\d)")
+_TRAILING_NUMBER = re.compile(r"([0-9]+)(?!.*[0-9])")
+_STEP_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,21 @@ def open_checkpoints(
     """Open the checkpoints in `folder`, reading headers only.
 
     Args:
-        folder: a folder with one file per checkpoint; hidden and temporary files are passed over.
+        folder: a folder with one file per checkpoint; hidden files and folders are passed over.
         readers: the formats to try, in order.
         window: first and last step to take, both included; None takes all.
         interval: smallest distance in steps between two checkpoints taken, counted back from the last; None takes all.
 
     Raises:
-        CheckpointError: nothing there, fewer than two checkpoints, a torn or foreign file, two files of one step, or a
-            tensor whose name, shape or dtype differs between checkpoints.
+        CheckpointError: nothing there, fewer than two checkpoints, a torn or foreign file, something that is neither a
+            file nor a folder (a dangling link, a pipe), two files of one step, or a tensor whose name, shape or dtype
+            differs between checkpoints.
     """
     if not folder.is_dir():
         raise CheckpointError(
             f"{folder} is not a folder. Set checkpoints.path to the folder that holds the checkpoints."
         )
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    files = _files(folder)
     if not files:
         raise CheckpointError(
             f"{folder} holds no checkpoint files. Set checkpoints.path to the folder that holds them."
@@ -118,14 +121,32 @@ def open_checkpoints(
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where a floating tensor of `path` holds a NaN or an infinity."""
+    """Raise CheckpointError where a floating tensor of `path` holds a NaN, an infinity, or what float32 cannot hold."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            bad = int((~tensor.isfinite()).sum())
+        if not tensor.is_floating_point():
+            continue
+        # torch has no isfinite for 8-bit floats.
+        values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+        bad = int((~values.isfinite()).sum())
+        found = "NaN or infinite"
+        if not bad and values.dtype == torch.float64:
+            bad = int((values.abs() > torch.finfo(torch.float32).max).sum())
+            found = "beyond the range of float32, in which checkpoints are combined"
+        if bad:
             raise CheckpointError(
-                f"{path}: tensor {name} has {bad} of {tensor.numel()} values that are NaN or infinite. "
+                f"{path}: tensor {name} has {bad} of {tensor.numel()} values that are {found}. "
                 f"Leave this checkpoint out (checkpoints.window) or save it again."
             )
+
+
+def _files(folder: Path) -> list[Path]:
+    """What `folder` has besides folders and hidden files; anything that is no file is an error, not passed over."""
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and not path.is_dir()]
+    for path in files:
+        if not path.is_file():
+            what = "a symbolic link that leads nowhere" if path.is_symlink() else "neither a file nor a folder"
+            raise CheckpointError(f"{path} is {what}. Mend it or move it out of the folder.")
+    return files
 
 
 def _reader_for(path: Path, readers: Sequence[CheckpointReader]) -> CheckpointReader:
@@ -150,6 +171,11 @@ def _step(path: Path, header: Header) -> int:
         raise CheckpointError(
             f"{path} names no training step, neither in its metadata (key step) nor as a number in its name. "
             f"Rename it like step-001000{path.suffix}."
+        )
+    if len(match.group(1)) > _STEP_DIGITS:
+        raise CheckpointError(
+            f"{path}: the last number in its name has {len(match.group(1))} digits; a training step has at most "
+            f"{_STEP_DIGITS}. Rename it like step-001000{path.suffix}."
         )
     return int(match.group(1))
 

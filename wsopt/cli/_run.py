@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     from wsopt.cli._signals import StopSignals
     from wsopt.run import Request, execute
 
-    request = Request(config, source, loaded.registry, loaded.events, args.resume)
+    request = Request(config, source, loaded.registry, loaded.events, _command(args), args.resume)
     with StopSignals() as signals, RichProgress(should_stop=signals.should_stop) as progress:
         for text in _echo(args):
             progress.line(f"set     {text}")

@@ -56,6 +56,15 @@ def _installed(files: Sequence[Path]) -> Registry:
     return load_plugins(files).registry
 
 
+def _is_there(path: Path) -> bool:
+    """Whether something has this name, a dangling link included; OSError where that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 class _Loader:
     """One loading: collects problems while sections are validated, and raises them together at the end."""
 
@@ -86,6 +95,8 @@ class _Loader:
             values["objective"] = ObjectiveConfig(name=component.address, params=model, **dict(objective))
             self._check_needs(component, objective)
         self._check_source_of_checkpoints()
+        if top is not None:
+            self._check_output(top.output)
         if plain["report"] is not None:
             values["report"] = self._report(plain["report"], objective)
         self._check_samples(plain["search"], plain["report"])
@@ -186,6 +197,16 @@ class _Loader:
         if "train" not in self.source.values and not self.source.given(("checkpoints", "path")):
             text = "missing: give the folder of the checkpoints, or a [train] section that makes them"
             self._problem(("checkpoints", "path"), text)
+
+    def _check_output(self, output: Path) -> None:
+        """The folder must be one, or be possible to make: whatever is there on the way to it has to be a folder."""
+        path = Path.cwd() / output
+        try:
+            found = next(place for place in (path, *path.parents) if _is_there(place))
+            if not found.is_dir():
+                self._problem(("output",), f"{found} is not a folder; give a folder that is there or can be made")
+        except OSError as error:
+            self._problem(("output",), f"{path} cannot be used ({error.strerror}); give another folder")
 
     def _check_samples(self, search: Any, report: Any) -> None:  # noqa: ANN401 - sections or None
         if search is not None and report is not None and report.samples < search.samples:

@@ -16,6 +16,7 @@ from wsopt.config._locate import Key
 
 _MUST_BE = {
     "string_type": "must be text in quotes",
+    "path_type": "must be text in quotes",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -48,7 +49,7 @@ def validate(model: type[BaseModel], raw: Mapping[str, Any]) -> tuple[BaseModel 
     """An instance of `model` from the raw values of a section, or what is wrong with them.
 
     Values are taken as strictly as JSON's (no text for a number, no true for 1), but a float without fraction stands
-    for a whole number, so that ``1e3`` is one.
+    for a whole number, so that ``1e3`` is one. A TOML date or time is one only where the model wants one.
     """
     values = deepcopy(dict(raw))
     unknown = [] if _takes_anything(model) else [key for key in values if key not in _keys(model)]
@@ -57,11 +58,11 @@ def validate(model: type[BaseModel], raw: Mapping[str, Any]) -> tuple[BaseModel 
     mistakes = [Mistake((key,), "unknown key", unknown=True) for key in unknown]
     while True:
         try:
-            found = model.model_validate_json(json.dumps(values, default=_as_text), strict=True)
+            found = model.model_validate_json(json.dumps(values, default=_as_nothing), strict=True)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            # Each round turns at least one float into a whole number, so this ends.
-            if not any([_make_whole(values, detail) for detail in details]):
+            # Each round turns at least one float into a whole number or one date into text, so this ends.
+            if not any([_make_whole(values, detail) or _make_text(values, detail) for detail in details]):
                 return None, mistakes + list(_translate(values, details))
         else:
             return (None if mistakes else found), mistakes
@@ -97,6 +98,16 @@ def _make_whole(values: dict[str, Any], detail: ErrorDetails) -> bool:
         return False
     *path, last = _existing(values, detail["loc"])
     _at(values, tuple(path))[last] = int(value)
+    return True
+
+
+def _make_text(values: dict[str, Any], detail: ErrorDetails) -> bool:
+    """Put the text of a date in the place of one, where the model wants a date; JSON has none."""
+    value = _at(values, detail["loc"])
+    if not detail["type"].startswith(("date", "time")) or not isinstance(value, date | time):
+        return False
+    *path, last = _existing(values, detail["loc"])
+    _at(values, tuple(path))[last] = value.isoformat()
     return True
 
 
@@ -166,6 +177,11 @@ def _at(values: Any, loc: Key) -> Any:  # noqa: ANN401 - any TOML value
     for part in _existing(values, loc):
         values = values[part]
     return values
+
+
+def _as_nothing(value: object) -> list[None]:
+    """What no field of a config takes."""
+    return [None]
 
 
 def _as_text(value: object) -> str:

@@ -13,6 +13,9 @@ from typing import Any
 from wsopt.config._locate import Key, key_lines
 from wsopt.errors import ConfigError, InputError, Problem
 
+_MAX_DEPTH = 100
+"""Levels of nesting that a config may have; what reads it further on is recursive."""
+
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -47,7 +50,7 @@ class Source:
             ConfigError: where it is not TOML.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError(
                 f"the config file {path} is not UTF-8 text (byte {error.start}). Save it as UTF-8."
@@ -103,6 +106,9 @@ class Source:
         if not all(part.strip() for part in parts):
             self.problems.append(Problem(option, "", "is not of the form section.key=value"))
             return
+        if len(parts) > _MAX_DEPTH:
+            self.problems.append(Problem(option, "", f"is nested more than {_MAX_DEPTH} levels deep"))
+            return
         values = deepcopy(self.values)
         table = values
         for depth, part in enumerate(parts[:-1], start=1):
@@ -112,6 +118,9 @@ class Source:
                 self.problems.append(Problem(option, "", f"{name} is a value, not a section that could have keys"))
                 return
         table[parts[-1]] = _parse_value(value)
+        if _too_deep(values):
+            self.problems.append(Problem(option, "", f"is nested more than {_MAX_DEPTH} levels deep"))
+            return
         self.values = values
         self._options[parts] = option
 
@@ -128,7 +137,9 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     if path.suffix == ".json":
         return _parse_resolved(path, text)
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
+        if _too_deep(values):
+            raise RecursionError
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         place = _PLACE.search(message)
@@ -140,6 +151,25 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
             where, column = f"{path}:{len(text.splitlines()) or 1}", " at the end of the file"
         problem = Problem(where, "", f"not valid TOML{column}: {reason[:1].lower()}{reason[1:]}")
         raise ConfigError([problem]) from error
+    except RecursionError as error:
+        raise ConfigError([Problem(str(path), "", f"is nested more than {_MAX_DEPTH} levels deep")]) from error
+    except ValueError as error:  # Python's limit on the digits of a whole number
+        raise ConfigError([Problem(str(path), "", "has a number with thousands of digits")]) from error
+    return values
+
+
+def _too_deep(values: dict[str, Any]) -> bool:
+    level: list[Any] = [values]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _parse_resolved(path: Path, text: str) -> dict[str, Any]:
@@ -148,7 +178,9 @@ def _parse_resolved(path: Path, text: str) -> dict[str, Any]:
         values = json.loads(text)
         # A plugin file that has moved is given again with --plugin; its content is compared by digest.
         plugins = [plugin["path"] for plugin in values["plugins"] if Path(plugin["path"]).exists()]
-    except (ValueError, KeyError, TypeError) as error:
+        if _too_deep(values):
+            raise ValueError("nested too deep")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError([Problem(str(path), "", "is no resolved config of a run; give the TOML file")]) from error
     kept: dict[str, Any] = _without_nulls(values)
     return kept | {"plugins": plugins}
@@ -164,6 +196,6 @@ def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text

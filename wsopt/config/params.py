@@ -29,7 +29,11 @@ class LcscParams(Params):
         default=0.5, ge=0, le=1, description="probability of mixing two parents before the mutation"
     )
     mutation_scale: float = Field(
-        default=0.01, gt=0, allow_inf_nan=False, description="standard deviation of the mutation, in the space's units"
+        default=0.01,
+        gt=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="standard deviation of the mutation, in the space's units",
     )
 
 
@@ -37,7 +41,11 @@ class RandomParams(Params):
     """Random search around the best start."""
 
     scale: float = Field(
-        default=0.1, gt=0, allow_inf_nan=False, description="standard deviation of the steps, in the space's units"
+        default=0.1,
+        gt=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="standard deviation of the steps, in the space's units",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -13,11 +14,25 @@ Quantize = Literal["none", "trunc", "round"]
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 # A power-function EMA with exponent 0 is the plain average, whose relative width is 1 / sqrt(12) = 0.2887.
-Width = Annotated[float, Field(gt=0, le=0.288)]
+Width = Annotated[float, Field(ge=0.001, le=0.288)]
 Pattern = Annotated[str, Field(min_length=1)]
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+
+
+def _path_text(value: object) -> object:
+    """`value`, unless it is text that names no path."""
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError(f"must be a path, not {value!r}")
+    return value
+
+
+def _unlike(texts: Sequence[str]) -> None:
+    """Raise ValueError where a text is there twice."""
+    twice = [text for text in texts if texts.count(text) > 1]
+    if twice:
+        raise ValueError(f"names {twice[0]!r} twice")
 
 
 class Section(BaseModel):
@@ -34,8 +49,13 @@ class TopSection(Section):
     budget: int = Field(ge=1, description="total number of objective evaluations, baselines included")
     output: Path = Field(default=Path("runs"), description="folder of the run folders, from the current directory")
     plugins: tuple[Path, ...] = Field(default=(), description="single-file plugins, from this file's folder")
-    threads: int = Field(default=1, ge=1, description="CPU threads of torch")
+    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads of torch")
     device: str = Field(default="cpu", description="where networks run: cpu, cuda, cuda:N or mps")
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        return _path_text(value)
 
     @field_validator("name")
     @classmethod
@@ -62,6 +82,11 @@ class CheckpointsSection(Section):
     window: tuple[int, int] | None = Field(default=None, description="first and last training step, both included")
     interval: int | None = Field(default=None, ge=1, description="training steps between two checkpoints that are used")
 
+    @field_validator("path", "ema_path", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        return _path_text(value)
+
     @field_validator("window")
     @classmethod
     def _ordered(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -82,6 +107,19 @@ class BaselinesSection(Section):
         default=(0.05, 0.1), description="relative widths of the power-function EMAs that are tried"
     )
     extend: int = Field(default=4, ge=0, description="how many EMA rates may be added when an end of the grid wins")
+
+    @field_validator("ema_rates")
+    @classmethod
+    def _unlike_rates(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        # As the baselines are named: what is called the same is scored once.
+        _unlike([f"{rate:.10g}" for rate in value])
+        return value
+
+    @field_validator("power_widths")
+    @classmethod
+    def _unlike_widths(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        _unlike([f"{width:g}" for width in value])
+        return value
 
 
 class SearchSection(Section):
@@ -110,9 +148,7 @@ class ReportSection(Section):
     @field_validator("features", "references")
     @classmethod
     def _no_duplicates(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        twice = [item for item in value or () if (value or ()).count(item) > 1]
-        if twice:
-            raise ValueError(f"names {twice[0]!r} twice")
+        _unlike(value or ())
         return value
 
 

@@ -3,7 +3,7 @@
 from wsopt.engines._base import Engine
 from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered, check_device
 from wsopt.engines._inprocess import InProcessEngine
-from wsopt.engines._metrics import Metric, Metrics, build_metrics
+from wsopt.engines._metrics import Metric, Metrics, build_metrics, load_objective
 
 __all__ = [
     "Engine",
@@ -15,4 +15,5 @@ __all__ = [
     "Rendered",
     "build_metrics",
     "check_device",
+    "load_objective",
 ]

@@ -41,6 +41,11 @@ class Engine(ABC):
 
     @property
     @abstractmethod
+    def fingerprint(self) -> str:
+        """Hexadecimal digest over the content of all checkpoints."""
+
+    @property
+    @abstractmethod
     def nfe(self) -> int:
         """Network evaluations per image."""
 

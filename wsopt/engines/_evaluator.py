@@ -112,9 +112,13 @@ class Evaluator:
         return Rendered(np.concatenate(images), np.concatenate(features))
 
     def weights(self, target: Target) -> dict[str, Tensor]:
-        """The weights of a target, copied, on the CPU."""
-        self._write(Job(0, target, "search", 0))
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        """The weights of a target in the checkpoints' own names and dtypes, copied, on the CPU."""
+        if isinstance(target, Coefficients):
+            self.space.prepare(target.values[None])
+            tensors = self.space.tensors(0)
+        else:
+            tensors = self.space.file_tensors(target.path)
+        return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
     def floor(self) -> list[MetricScore]:
         """The distance of real images from real images: each reference split against the other of train and test."""
@@ -126,8 +130,13 @@ class Evaluator:
             other = self.metrics.dataset.images("train" if split == "test" else "test")
             images = to_grey_levels(torch.from_numpy(other), self._config.objective.quantize)
             features = self.metrics.extractors[metric.features](images)
-            acc = metric.objective.add(metric.objective.new(), Batch(images, range(len(other)), features=features))
-            scores.append(self._labelled(metric, metric.objective.score(acc)))
+            batch = Batch(images, range(len(other)), features=features)
+            try:
+                scores.append(
+                    self._labelled(metric, metric.objective.score(metric.objective.add(metric.objective.new(), batch)))
+                )
+            except Exception:  # a plugin that cannot score real images has no floor; the run is not lost for that
+                continue
         return scores
 
     def _merge(self, block: Sequence[Job]) -> None:
@@ -158,7 +167,7 @@ class Evaluator:
             scores = self._score(job, watch)
         except WsoptError:
             raise
-        except Exception as error:  # whatever a plugin throws at one candidate is that candidate's failure
+        except (Exception, SystemExit) as error:  # whatever a plugin does at one candidate is that candidate's failure
             return Outcome(job.id, (), watch.seconds, f"{type(error).__name__}: {error}")
         watch.seconds["merge"] += merge_seconds
         first = scores[0].score.value
@@ -204,7 +213,8 @@ class Evaluator:
     def _labelled(self, metric: Metric, score: Score) -> MetricScore:
         """The score as plain numbers, whatever a plugin made it of (a tensor, a NaN standard error)."""
         stderr = None if score.stderr is None else float(score.stderr)
-        plain = Score(float(score.value), stderr if stderr is None or np.isfinite(stderr) else None, int(score.samples))
+        valid = stderr is not None and np.isfinite(stderr) and stderr >= 0
+        plain = Score(float(score.value), stderr if valid else None, int(score.samples))
         return MetricScore(metric.name, metric.features, metric.reference, plain)
 
 

@@ -37,6 +37,11 @@ class InProcessEngine(Engine):
         return self._evaluator.floor()
 
     @property
+    def fingerprint(self) -> str:
+        """See `Engine.fingerprint`."""
+        return self._evaluator.space.fingerprint
+
+    @property
     def nfe(self) -> int:
         """See `Engine.nfe`."""
         return self._evaluator.family.nfe

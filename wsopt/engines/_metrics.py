@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from wsopt.config import Config
 from wsopt.datasets import Dataset, DatasetSplit
-from wsopt.errors import InputError
-from wsopt.objectives import AnyObjective, FeatureExtractor, Reference, reference_from_images
+from wsopt.errors import InputError, PluginError
+from wsopt.objectives import AnyObjective, FeatureExtractor, Needs, Objective, Reference, reference_from_images
 from wsopt.registry import Registry
+from wsopt.types import Direction
 
 Name = TypeVar("Name", bound=str)
 
@@ -42,8 +43,8 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
         InputError: a feature objective without features, or another objective with features or a reference.
     """
     dataset: Dataset = registry.get("dataset", config.data.name).load()(config.data.params)
-    component = registry.get("objective", config.objective.name)
-    needs_features = component.load().needs == "features"
+    objective_class = load_objective(config, registry)
+    needs_features = objective_class.needs == "features"
     if needs_features and config.objective.features is None:
         raise InputError(
             f'objective {config.objective.name} needs features: set objective.features, for example "digits".'
@@ -61,7 +62,7 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
     metrics = []
     for space in spaces:
         for reference in references:
-            objective: AnyObjective = component.load()(config.objective.params)
+            objective = _make(objective_class, config)
             objective.prepare(_reference(config, dataset, reference, extractors.get(space or "")))
             metrics.append(
                 Metric(
@@ -72,6 +73,31 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
                 )
             )
     return Metrics((metrics[0],), tuple(metrics), extractors, dataset)
+
+
+def load_objective(config: Config, registry: Registry) -> type[AnyObjective]:
+    """The class of the config's objective.
+
+    Raises:
+        PluginError: where it is no Objective, or its `direction` or `needs` is none of the known words.
+    """
+    component = registry.get("objective", config.objective.name)
+    found = component.load()
+    what = f"objective {config.objective.name!r} of {component.source}"
+    if not issubclass(found, Objective):
+        raise PluginError(f"{what} is not derived from wsopt.objectives.Objective. Derive {found.__name__} from it.")
+    for attribute, words in (("direction", get_args(Direction)), ("needs", get_args(Needs))):
+        value = getattr(found, attribute)
+        if value not in words:
+            raise PluginError(f"{what} has {attribute} = {value!r}; it must be one of {', '.join(map(repr, words))}.")
+    return found
+
+
+def _make(objective_class: type[AnyObjective], config: Config) -> AnyObjective:
+    try:
+        return objective_class(config.objective.params)
+    except TypeError as error:  # an abstract method left out, or another __init__
+        raise PluginError(f"objective {config.objective.name!r} cannot be made: {error}. Mend the plugin.") from error
 
 
 def _unique(first: Name | None, others: Sequence[Name]) -> list[Name | None]:

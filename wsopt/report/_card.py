@@ -28,7 +28,7 @@ def model_card(record: RunRecord, config_text: str) -> str:
 
     Args:
         record: the finished run.
-        config_text: its config.toml, quoted word for word.
+        config_text: its config.toml, quoted word for word where the folder has no resolved.json.
 
     Returns:
         Markdown with a YAML head.
@@ -58,6 +58,7 @@ def _introduction(record: RunRecord) -> str:
     groups = len(_best(record))
     origin = results["best"].get("from")
     name = optimizer_label(record.optimizer)
+    single = (results["coefficients"].get("best-single") or {}).get("step")
     apart = f", with coefficients of its own for each of {groups} layer groups" if groups > 1 else ""
     lines = [
         f"# {results['name']}\n",
@@ -75,7 +76,7 @@ def _introduction(record: RunRecord) -> str:
     if origin not in (None, "search"):
         lines.append(
             f"No candidate of the search was better than a baseline: these weights are the baseline "
-            f"*{row_label(str(origin)).replace('*', '')}*."
+            f"*{row_label(str(origin), step=single).replace('*', '')}*."
         )
     else:
         lines.append(f"They were found at evaluation {results['best']['evaluation']:,}.")
@@ -87,7 +88,7 @@ def _loading(record: RunRecord) -> str:
         "## Loading\n\n"
         "```python\nfrom safetensors.torch import load_file\n\n"
         'weights = load_file("merged.safetensors")\nmodel.load_state_dict(weights)\n```\n\n'
-        "Names and shapes are those of the checkpoints; `model` is the network that `[family]` in the config below "
+        "Names and shapes are those of the checkpoints; `model` is the network that `family` in the config below "
         "describes.\n"
     )
 
@@ -131,12 +132,14 @@ def _coefficients(record: RunRecord) -> str:
 def _provenance(record: RunRecord) -> str:
     results = record.results
     objective = results["objective"]
-    facts: dict[str, object] = {
-        "seed": results["seed"],
-        "objective": f"{metric_label(objective['name'], objective.get('features'))} to {objective.get('reference')}, "
-        f"{objective.get('samples')} samples",
-    }
-    facts |= dict(_flat(record.provenance))
+    label = metric_label(objective["name"], objective.get("features"))
+    label += f" to {objective['reference']}" if objective.get("reference") else ""
+    # An objective of the weights alone generates nothing, whatever search.samples says.
+    generated = any(row.samples > 0 for row in record.scores if row.split == "report")
+    label += f", {objective['samples']:,} samples" if generated and objective.get("samples") else ""
+    facts: dict[str, object] = {"seed": results["seed"], "objective": label}
+    # The command stands under Reproduction.
+    facts |= dict(_flat({key: value for key, value in record.provenance.items() if key != "command"}))
     rows = [f"| {key} | {_cell(str(value))} |" for key, value in facts.items() if value is not None]
     return "\n".join(["## Provenance\n", "| | |", "|---|---|", *rows]) + "\n"
 
@@ -157,13 +160,33 @@ def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _reproduction(record: RunRecord, config_text: str) -> str:
-    # A fence has to be longer than any run of backticks that it holds.
-    longest = max((len(run) for run in re.findall(r"`+", config_text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    resolved = _resolved(record)
+    if resolved is None:
+        config = f"The file was:\n\n{_fenced('toml', config_text.rstrip())}"
+    else:
+        config = f"The config with every default and override filled in:\n\n{_fenced('json', resolved)}"
+    command = record.provenance.get("command")
+    given = f"The command was:\n\n{_fenced('sh', command)}\n\n" if isinstance(command, str) and command else ""
     return (
         "## Reproduction\n\n"
-        "With this as `config.toml`:\n\n"
-        f"{fence}toml\n{config_text.rstrip()}\n{fence}\n\n"
-        "```sh\nwsopt run config.toml\n```\n\n"
-        "The same seed, versions and number of threads give the same run.\n"
+        f"{given}"
+        "To run it anew, take the TOML file as it was written, `config.toml` of the run folder, and give the command's "
+        "overrides and plugin files again. `wsopt run --resume` needs the run folder itself. The same seed, versions "
+        "and number of threads give the same run.\n\n"
+        f"{config}\n"
     )
+
+
+def _resolved(record: RunRecord) -> str | None:
+    """The run's resolved.json; None where the folder has none that can be read."""
+    try:
+        return json.dumps(json.loads((record.path / "resolved.json").read_text(encoding="utf-8")), indent=2)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _fenced(language: str, text: str) -> str:
+    # A fence has to be longer than any run of backticks that it holds.
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

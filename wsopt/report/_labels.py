@@ -31,7 +31,7 @@ def optimizer_label(optimizer: str | None) -> str:
 
 def kind_of(name: str) -> str:
     """The kind of a score's name: ``ema-0.998`` is an ``ema``, ``last`` is a ``last``."""
-    for kind in ("train-ema", "ema", "power"):
+    for kind in ("train-ema", "ema", "power", "single"):
         if name.startswith(f"{kind}-"):
             return kind
     return name
@@ -60,6 +60,8 @@ def row_label(
             return "last checkpoint"
         case "best-single":
             return "best single checkpoint" + (f" (step {step:,})" if step is not None else "")
+        case "single":
+            return f"checkpoint of step {rest}"
         case "uniform":
             return "uniform average"
         case "power":

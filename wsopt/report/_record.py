@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsopt.errors import InputError
+from wsopt.report._check import check_results
 from wsopt.report._labels import metric_label
 from wsopt.types import FloatArray
 
@@ -53,10 +55,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the journal says of the search: first the baselines, then the candidates, each in order of evaluation."""
+    """What the journal says of the search: first the baselines, then the candidates, each in order of evaluation.
+
+    Args:
+        baselines: the baselines' evaluations.
+        candidates: the candidates' evaluations.
+        failures: why a row of the report could not be scored, by its name.
+    """
 
     baselines: tuple[Trial, ...]
     candidates: tuple[Trial, ...]
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +131,7 @@ class RunRecord:
         missing = [key for key in _REQUIRED if key not in results]
         if missing:
             raise InputError(f"{path / 'results.json'} has no {', '.join(missing)}. Run the report of the run again.")
+        check_results(path / "results.json", results)
         return cls(
             path=path,
             results=results,
@@ -213,7 +223,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path.parent} has no {path.name}: the folder is incomplete. Restore the file.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read ({error}). Restore the file, or run the run's report again."
         ) from error
@@ -226,27 +236,51 @@ def _scores(path: Path, rows: list[dict[str, Any]]) -> tuple[ScoreRow, ...]:
     try:
         return tuple(
             ScoreRow(
-                name=row["name"],
-                split=row["split"],
-                metric=row["metric"],
-                features=row.get("features"),
-                reference=row.get("reference"),
+                name=_text(row["name"]),
+                split=_text(row["split"]),
+                metric=_text(row["metric"]),
+                features=None if row.get("features") is None else _text(row["features"]),
+                reference=None if row.get("reference") is None else _text(row["reference"]),
                 value=float(row["value"]),
-                stderr=None if row.get("stderr") is None else float(row["stderr"]),
+                stderr=standard_error(row.get("stderr")),
                 samples=int(row.get("samples") or 0),
             )
             for row in rows
             if row.get("value") is not None
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: scores: an entry is not a score ({error!r}). Restore the file.") from error
+
+
+def standard_error(value: float | None) -> float | None:
+    """A standard error that says something: above 0 and finite; None for any other."""
+    return float(value) if value is not None and math.isfinite(value) and value > 0 else None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} instead of text")
+    return value
+
+
+def _value(event: Mapping[str, Any]) -> float | None:
+    value = event.get("value")
+    if value is None:
+        return None
+    if isinstance(value, str | bool):
+        raise TypeError(f"{value!r} instead of a number")
+    return float(value)
 
 
 def _read_journal(path: Path) -> Trace:
     """The evaluations of a journal; a torn last line is left out, a bad line before it is an error that names it."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Restore the file.") from error
     baselines: list[Trial] = []
     candidates: list[Trial] = []
+    failures: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
@@ -254,11 +288,13 @@ def _read_journal(path: Path) -> Trace:
             event = json.loads(line)
             kind = event["event"]
             if kind == "baseline":
-                baselines.append(Trial(str(event["name"]), event.get("value")))
+                baselines.append(Trial(str(event["name"]), _value(event)))
             elif kind == "told":
-                candidates.append(Trial(str(event["id"]), event.get("value")))
-        except (ValueError, KeyError, TypeError) as error:
+                candidates.append(Trial(str(event["id"]), _value(event)))
+            elif kind == "report" and event.get("failure"):
+                failures[str(event["name"])] = str(event["failure"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if number == len(lines):
                 break
             raise InputError(f"{path}:{number}: not an event of a journal ({error!r}). Restore the file.") from error
-    return Trace(tuple(baselines), tuple(candidates))
+    return Trace(tuple(baselines), tuple(candidates), failures)

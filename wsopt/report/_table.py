@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsopt.report._labels import amount, duration, kind_of, metric_label, row_label
-from wsopt.report._record import RunRecord, ScoreRow
+from wsopt.report._record import RunRecord, ScoreRow, standard_error
 
 _ORDER = ("last", "best-single", "uniform", "power", "ema", "train-ema", "ema*", "best", "recommended", "floor")
 _HIDDEN = ("fresh",)
@@ -153,16 +153,31 @@ def _winner(minimize: bool | None, rows: Iterable[ScoreRow]) -> float | None:
 
 def _decimals(rows: Sequence[ScoreRow]) -> int:
     """Decimals of a column: three digits of its smallest value or one of its smallest error, whichever is more."""
-    values = [abs(row.value) for row in rows if row.value and math.isfinite(row.value)]
-    errors = [row.stderr for row in rows if row.stderr]
+    values = [abs(row.value) for row in rows if row.value and _is_plain(row.value)]
+    errors = [row.stderr for row in rows if row.stderr and _is_plain(row.stderr)]
     need = [2 - math.floor(math.log10(min(values)))] if values else [2]
     need += [-math.floor(math.log10(min(errors)))] if errors else []
     return min(max(*need, 0), 5)
 
 
 def _number(row: ScoreRow, decimals: int) -> str:
-    error = "" if row.stderr is None else f" ± {row.stderr:.{decimals}f}"
-    return f"{row.value:.{decimals}f}{error}"
+    error = "" if row.stderr is None else f" ± {_digits(row.stderr, decimals)}"
+    return f"{_digits(row.value, decimals)}{error}"
+
+
+def _is_plain(value: float) -> bool:
+    """True where a number is written without an exponent."""
+    return value == 0 or 1e-4 <= abs(value) < 1e6
+
+
+def _digits(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if _is_plain(value) else f"{value:.3g}"
+
+
+def _signed(value: float, form: str) -> str:
+    """A difference with its sign; none where it is written as 0."""
+    text = f"{value:+{form}}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def _change(row: ScoreRow | None, star: ScoreRow) -> str:
@@ -170,7 +185,7 @@ def _change(row: ScoreRow | None, star: ScoreRow) -> str:
         return ""
     if row.value == star.value:
         return "0 %"
-    return f"{100 * (row.value - star.value) / abs(star.value):+.1f} %".replace("-", "−")
+    return f"{_signed(100 * (row.value - star.value) / abs(star.value), '.1f')} %"
 
 
 def _header(column: _Column, arrow: str) -> str:
@@ -180,10 +195,23 @@ def _header(column: _Column, arrow: str) -> str:
 
 def _notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Iterable[str]:
     results = record.results
-    samples = sorted({row.samples for row in record.scores if row.split == "report" and row.name not in _HIDDEN})
+    reported = [row for row in record.scores if row.split == "report" and row.name not in _HIDDEN]
+    samples = sorted({row.samples for row in reported if row.samples > 0})
+    facts = []
     if samples:
-        count = " or ".join(f"{count:,}" for count in samples)
-        yield f"{count} samples per row, on noise the search never saw; ± is one standard error."
+        facts.append(f"{' or '.join(f'{count:,}' for count in samples)} samples per row, on noise the search never saw")
+    if any(row.stderr for row in reported):
+        facts.append("± is one standard error")
+    if facts:
+        yield f"{'; '.join(facts)}."
+    scored = {row.name for row in reported}
+    failed = {name: reason for name, reason in record.trace.failures.items() if name not in scored}
+    if failed:
+        step = (results["coefficients"].get("best-single") or {}).get("step")
+        labels = [row_label(name, record.optimizer, record.ema_star, step) for name in failed]
+        reason = " ".join(next(iter(failed.values())).split()).rstrip(".")
+        first = f"{'the first: ' if len(failed) > 1 else ''}{reason}"
+        yield f"Could not be scored: {', '.join(labels)} ({first})."
     counts = [sum(kind_of(name) == kind for name in names) for kind in ("ema", "train-ema")]
     if len(shown) < len(names):
         kinds = [f"{n} {kind}" for n, kind in zip(counts, ("over the window", "from training"), strict=True) if n]
@@ -193,14 +221,16 @@ def _notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Ite
         )
     optimism = results.get("optimism")
     if optimism:
-        error = f" ± {optimism['stderr']:.2g}" if optimism.get("stderr") else ""
+        stderr = standard_error(optimism.get("stderr"))
+        error = f" ± {stderr:.2g}" if stderr else ""
         scores = f"{optimism['search']:.4g} in the search and {optimism['fresh']:.4g}{error} on fresh noise"
-        gap = f"{optimism['gap']:+.3g}".replace("-", "−")
-        yield f"Optimism: the winner scored {scores}, both on {optimism['samples']:,} samples; gap {gap}."
-    split = (results.get("timing") or {}).get("split") or {}
-    if split:
+        both = f", both on {optimism['samples']:,} samples" if optimism.get("samples") else ""
+        yield f"Optimism: the winner scored {scores}{both}; gap {_signed(optimism['gap'], '.3g')}."
+    timing = results.get("timing") or {}
+    split = timing.get("split") or {}
+    if split and timing.get("seconds_per_evaluation") is not None:
         parts = ", ".join(f"{stage} {1000 * seconds:.3g} ms" for stage, seconds in split.items())
-        yield f"One evaluation took {duration(results['timing']['seconds_per_evaluation'])}: {parts}."
+        yield f"One evaluation took {duration(timing['seconds_per_evaluation'])}: {parts}."
     yield _effort(record)
 
 

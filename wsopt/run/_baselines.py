@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -53,14 +54,30 @@ def first_baselines(config: Config, steps: tuple[int, ...], emas: Mapping[str, P
     return found
 
 
-def check_budget(config: Config, baselines: Sequence[Baseline]) -> None:
-    """Raise InputError where the budget does not cover the baselines, all extensions of the grid and one candidate."""
+def check_feasible(config: Config, baselines: Sequence[Baseline]) -> None:
+    """Say before anything is trained or scored what the baselines cannot carry.
+
+    Raises:
+        InputError: where the budget does not cover the baselines, all extensions of the grid and one candidate, or
+            `search.starts` names no baseline that is given by coefficients.
+    """
     needed = len(baselines) + config.baselines.extend + 1
     if config.budget < needed:
         raise InputError(
             f"budget = {config.budget} does not cover the {len(baselines)} baselines, up to {config.baselines.extend} "
             f"more EMA rates and one candidate. Set budget to {needed} or more, or shorten [baselines]."
         )
+    names = [baseline.name for baseline in baselines if isinstance(baseline.target, Coefficients)]
+    if not any(is_start(config, name) for name in names):
+        raise InputError(
+            f"search.starts = {list(config.search.starts)} are not among the baselines that coefficients can begin "
+            f"from. These are: {', '.join(names)}."
+        )
+
+
+def is_start(config: Config, name: str) -> bool:
+    """True where the search begins from the baseline `name`."""
+    return any(fnmatchcase(name, pattern) for pattern in config.search.starts)
 
 
 def ema_baseline(steps: tuple[int, ...], rate: float) -> Baseline:

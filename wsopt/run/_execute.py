@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from wsopt.config import Config, difference
-from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device
+from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device, load_objective
 from wsopt.errors import Interrupted, ResumeError
 from wsopt.files import write_json, write_text
 from wsopt.parameterizations import Parameterization
@@ -25,7 +25,7 @@ from wsopt.run._final import choose, export, score_report
 from wsopt.run._folder import RunFolder, read_json
 from wsopt.run._journal import Journal
 from wsopt.run._memory import peak_bytes, reset_peak
-from wsopt.run._provenance import changes, provenance
+from wsopt.run._provenance import changes, content_fingerprint, provenance
 from wsopt.run._results import results
 from wsopt.run._search import Search, Tally, score_baselines
 from wsopt.run._session import Hooks, Session, Timings
@@ -54,6 +54,7 @@ class Request:
         source: the TOML text as written, kept in the run folder.
         registry: where the config's names are looked up.
         hooks: where events are told.
+        command: the command that asks for this run, kept in provenance.json.
         resume: a run folder to continue; None continues the config's own folder where it exists.
     """
 
@@ -61,6 +62,7 @@ class Request:
     source: str
     registry: Registry
     hooks: RunHooks
+    command: str = ""
     resume: Path | None = None
 
 
@@ -87,11 +89,11 @@ def execute(request: Request, progress: Progress) -> RunFolder:
     check_before_training(config, request.registry)
     folder = _open_folder(request, progress)
     with _threads(config.threads), folder.locked():
+        _check_spent(folder, config)
         if _is_finished(folder, config):
             progress.line("done    nothing is left to do; a larger --budget continues this run")
             return folder
         sources = find_sources(config, request.registry, progress)
-        _check_provenance(folder, provenance(config, sources.checkpoints, sources.training), progress)
         reset_peak()
         engine = InProcessEngine()
         parameterization: Parameterization = request.registry.get(
@@ -101,8 +103,10 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         parameterization.bind(info)
         for line in _plan_lines(config, sources, info, parameterization, engine):
             progress.line(line)
+        fingerprint = content_fingerprint(engine.fingerprint, sources.emas)
+        now = provenance(config, sources.checkpoints, fingerprint, sources.training)
+        _check_provenance(folder, {"command": request.command, **now}, progress)
         with _session(request, folder, engine, progress) as session:
-            fingerprint = sources.checkpoints.fingerprint
             session.journal.record(
                 {"event": "run", "format": 1, "config": config.run_hash(), "checkpoints": fingerprint}
             )
@@ -144,15 +148,12 @@ def _stages(
 ) -> None:
     """Baselines, search, report, files; each stage runs through again, from the journal, when resumed."""
     tally = Tally(session.sign)
-    with session.timed("baselines"):
-        score_baselines(session, info, sources.emas, tally)
-    with session.timed("search"):
-        optimizer = request.registry.get("optimizer", session.config.optimizer.name).load()
-        search = Search(session, parameterization, optimizer, tally)
-        search.run()
+    score_baselines(session, info, sources.emas, tally)
+    optimizer = request.registry.get("optimizer", session.config.optimizer.name).load()
+    search = Search(session, parameterization, optimizer, tally)
+    search.run()
     finals = choose(tally, search.recommended())
-    with session.timed("report"):
-        rows, fresh = score_report(session, tally, finals)
+    rows, fresh = score_report(session, tally, finals)
     session.timings.write({"event": "session", "peak_bytes": peak_bytes()})
     document = results(session, info, sources, tally, finals, rows, fresh)
     export(session, finals, _metadata(session, document))
@@ -167,7 +168,7 @@ def _stages(
 @contextmanager
 def _session(request: Request, folder: RunFolder, engine: Engine, progress: Progress) -> Iterator[Session]:
     config = request.config
-    direction = request.registry.get("objective", config.objective.name).load().direction
+    direction = load_objective(config, request.registry).direction
     journal = Journal(folder.journal)
     session = Session(
         config,
@@ -222,13 +223,29 @@ def _comparable(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"plugins": [plugin["sha256"] for plugin in resolved["plugins"]]}
 
 
-def _is_finished(folder: RunFolder, config: Config) -> bool:
-    """True where the folder holds the final files of exactly this budget."""
-    if not (folder.results.exists() and folder.journal.exists()):
-        return False
+def _check_spent(folder: RunFolder, config: Config) -> None:
+    """Raise ResumeError where the run was already given more evaluations than `budget`; asked ones count."""
     events = Journal(folder.journal).events
-    ended = bool(events) and events[-1]["event"] == "finished"
-    return ended and read_json(folder.results)["budget"] == config.budget
+    spent = sum(event["event"] == "baseline" for event in events)
+    spent += sum(len(event["ids"]) for event in events if event["event"] == "asked")
+    if spent > config.budget:
+        raise ResumeError(
+            f"{folder.path} already has {spent} evaluations, budget = {config.budget} is less. The budget is the total "
+            f"of a run: give --budget {spent} or more."
+        )
+
+
+def _is_finished(folder: RunFolder, config: Config) -> bool:
+    """True where the folder holds all final files of exactly this budget; what is missing is made again."""
+    finals = [folder.results, folder.merged, folder.card, folder.provenance]
+    finals += [folder.figures / f"{name}.png" for name in ("coefficients", "convergence")]
+    events = Journal(folder.journal).events
+    if not events or events[-1]["event"] != "finished" or not all(path.exists() for path in finals):
+        return False
+    try:
+        return read_json(folder.results).get("budget") == config.budget
+    except ResumeError:
+        return False
 
 
 def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress) -> None:
@@ -236,11 +253,11 @@ def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress
         write_json(folder.provenance, now)
         return
     before = read_json(folder.provenance)
-    if before["checkpoints"]["fingerprint"] != now["checkpoints"]["fingerprint"]:
+    was, found = (str(facts.get("checkpoints", {}).get("fingerprint")) for facts in (before, now))
+    if was != found:
         raise ResumeError(
-            f"the checkpoints are not the ones that {folder.path} was begun with (their fingerprint is "
-            f"{now['checkpoints']['fingerprint'][:12]}, it was {before['checkpoints']['fingerprint'][:12]}). "
-            f"Restore them, or move the folder away to start again."
+            f"the checkpoints are not the ones that {folder.path} was begun with: the fingerprint of their content is "
+            f"{found[:12]}, it was {was[:12]}. Restore them, or move the folder away to start again."
         )
     for change in changes(before, now):
         progress.line(f"warning: since this run began: {change}; the last digits may differ from here on")

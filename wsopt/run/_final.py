@@ -95,11 +95,17 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> list
         stage.resize(len(targets), len(targets) - len(jobs))
         for outcome in session.engine.evaluate(jobs):
             name = targets[outcome.id][0]
+            if outcome.failure is not None and name == "best":
+                raise WsoptError(
+                    f"the winner could not be scored on the report split: {outcome.failure}. Nothing is lost; mend the "
+                    f"cause and give the same command again."
+                )
             scores = [score_row(score) for score in outcome.scores]
             session.journal.record(
                 {"event": "report", "name": name, "scores": scores}
                 | ({"failure": outcome.failure} if outcome.failure else {})
             )
+            session.note("report", name, outcome)
             rows += [{"name": name, "split": "report", **score} for score in scores]
             stage.update(outcome.id + 1, last=name)
             session.stop_if_asked()

@@ -37,13 +37,16 @@ class RunFolder:
         return locked(self.path, lambda: ResumeError(text))
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    """Read a JSON file of a run.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run.
 
     Raises:
         ResumeError: where it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, not an object")
+        return value
     except ValueError as error:
         raise ResumeError(f"{path} is damaged ({error}). Move the folder away to start the run again.") from error

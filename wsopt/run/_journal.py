@@ -114,8 +114,7 @@ def _read(path: Path) -> tuple[list[Event], int]:
             break
         try:
             event = json.loads(line)
-            if not isinstance(event, dict) or "event" not in event:
-                raise ValueError("not an event")
+            _validate(event)
         except ValueError as error:
             if last:
                 break
@@ -128,3 +127,28 @@ def _read(path: Path) -> tuple[list[Event], int]:
         events.append(event)
         valid += len(line) + 1
     return events, valid
+
+
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "run": {"format": int, "config": str, "checkpoints": str},
+    "baseline": {"name": str, "kind": str},
+    "asked": {"ids": list, "x": list},
+    "told": {"id": int},
+    "report": {"name": str, "scores": list},
+    "finished": {"evaluations": int},
+}
+_NUMBER = (int, float)
+
+
+def _validate(event: object) -> None:
+    """Raise ValueError where a parsed line is no event of a journal."""
+    kind = event.get("event") if isinstance(event, dict) else None
+    if not isinstance(event, dict) or kind not in _FIELDS:
+        raise ValueError("not an event")
+    wrong = [key for key, expected in _FIELDS[kind].items() if not isinstance(event.get(key), expected)]
+    if kind in ("baseline", "told") and not isinstance(event.get("failure"), str):
+        wrong += [key for key in ("value", "samples") if not isinstance(event.get(key), _NUMBER)]
+    if kind == "asked" and not wrong and not all(isinstance(i, int) for i in event["ids"]):
+        wrong.append("ids")
+    if wrong:
+        raise ValueError(f"{kind!r} without a valid {wrong[0]}")

@@ -15,7 +15,7 @@ from wsopt.engines import build_metrics, check_device
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
 from wsopt.registry import Registry
-from wsopt.run._baselines import check_budget, first_baselines
+from wsopt.run._baselines import check_feasible, first_baselines
 from wsopt.run._execute import run_folder
 from wsopt.run._sources import known_emas, open_window, trained_set, training_folder
 from wsopt.seeding import SampleNoise
@@ -67,7 +67,7 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     steps = tuple(family.planned_steps(config.train)) if checkpoints is None else checkpoints.steps  # type: ignore[arg-type]
     layout = make_layout(tensors)
     planned = first_baselines(config, steps, known_emas(config, registry))
-    check_budget(config, planned)
+    check_feasible(config, planned)
     baselines = len(planned)
     # the baselines but for the singles, of which the best alone is reported, and the winner
     report = sum(baseline.kind != "single" for baseline in planned) + 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +18,32 @@ _PACKAGES = ("wsopt", "torch", "numpy", "scipy", "scikit-learn", "safetensors", 
 _DECISIVE = ("python", "packages", "machine", "threads", "device")
 
 
-def provenance(config: Config, checkpoints: CheckpointSet, training: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Provenance as JSON values; nothing in it names a user or a folder outside the run."""
+def content_fingerprint(checkpoints: str, emas: Mapping[str, Path]) -> str:
+    """Hexadecimal digest over the content of the checkpoints and of the training-time EMA files.
+
+    Args:
+        checkpoints: digest of the former.
+        emas: the latter, by rate.
+    """
+    digest = hashlib.sha256(checkpoints.encode())
+    for rate, path in sorted(emas.items()):
+        digest.update(f"{rate} ".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def provenance(
+    config: Config, checkpoints: CheckpointSet, fingerprint: str, training: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Provenance as JSON values.
+
+    Args:
+        config: the resolved config.
+        checkpoints: the window.
+        fingerprint: see `content_fingerprint`.
+        training: what training measured; None where there was none.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -28,7 +54,7 @@ def provenance(config: Config, checkpoints: CheckpointSet, training: Mapping[str
         "seed": config.seed,
         "train_seed": getattr(config.train, "seed", None) if config.checkpoints.path is None else None,
         "checkpoints": {
-            "fingerprint": checkpoints.fingerprint,
+            "fingerprint": fingerprint,
             "count": len(checkpoints),
             "first_step": checkpoints.steps[0],
             "last_step": checkpoints.steps[-1],

@@ -132,7 +132,7 @@ def _optimism(sign: float, best: Trial, fresh_rows: Sequence[Row]) -> Row | None
 
 def _timing(entries: Sequence[Row]) -> Row:
     """Mean seconds by stage of one evaluation on the search split."""
-    trials = [entry["seconds"] for entry in entries if entry.get("event") == "trial"]
+    trials = [entry["seconds"] for entry in entries if entry.get("stage") in ("baselines", "search")]
     optimizer = sum(entry["seconds"] for entry in entries if entry.get("event") == "optimizer")
     if not trials:
         return {"seconds_per_evaluation": None, "split": {}}
@@ -145,10 +145,11 @@ def _timing(entries: Sequence[Row]) -> Row:
 
 
 def _stage_seconds(entries: Sequence[Row]) -> dict[str, float]:
+    """Seconds of evaluations by stage, summed over all sessions, killed ones too."""
     total = {"baselines": 0.0, "search": 0.0, "report": 0.0}
     for entry in entries:
-        if entry.get("event") == "stage" and entry["stage"] in total:
-            total[entry["stage"]] += entry["seconds"]
+        if entry.get("event") == "trial":
+            total[entry["stage"]] += sum(entry["seconds"].values())
     return total
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsopt.errors import InputError, ResumeError, WsoptError
+from wsopt.errors import ResumeError, WsoptError
 from wsopt.optimizers import Optimizer, SearchSpace
 from wsopt.parameterizations import Parameterization
 from wsopt.progress import Stage
-from wsopt.run._baselines import Baseline, check_budget, ema_baseline, first_baselines, next_rate
+from wsopt.run._baselines import Baseline, check_feasible, ema_baseline, first_baselines, is_start, next_rate
 from wsopt.run._journal import Event
 from wsopt.run._session import Session, outcome_event
 from wsopt.seeding import child_generator
@@ -34,6 +33,7 @@ class Trial:
     stderr: float | None
     evaluation: int
     baseline: Baseline | None = None
+    failure: str | None = None
 
 
 @dataclass
@@ -70,7 +70,7 @@ def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path],
         InputError: where the budget does not cover them.
     """
     pending = first_baselines(session.config, info.steps, emas)
-    check_budget(session.config, pending)
+    check_feasible(session.config, pending)
     extensions = session.config.baselines.extend
     with session.progress.stage("baselines", len(pending)) as stage:
         while pending:
@@ -104,7 +104,7 @@ def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tal
         event = outcome_event("baseline", outcome, name=baseline.name, kind=kind)
         session.journal.record(event)
         _count_baseline(tally, baseline, event)
-        session.note(baseline.name, outcome)
+        session.note("baselines", baseline.name, outcome)
         best = tally.best()
         facts = {"best": f"{best.value:.3f} ({best.name})"} if best else {}
         stage.update(len(tally.trials), **facts)
@@ -112,17 +112,16 @@ def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tal
 
 
 def _count_baseline(tally: Tally, baseline: Baseline, event: Event) -> None:
-    trial = Trial(
-        baseline.name, baseline.target, event.get("value"), event.get("stderr"), len(tally.trials) + 1, baseline
-    )
-    tally.trials.append(trial)
+    number = len(tally.trials) + 1
+    value, stderr, failure = event.get("value"), event.get("stderr"), event.get("failure")
+    tally.trials.append(Trial(baseline.name, baseline.target, value, stderr, number, baseline, failure))
 
 
 class Search:
     """The ask/tell loop of one run.
 
     Raises:
-        InputError: where no baseline fits `search.starts`, or all that do have failed.
+        WsoptError: where all baselines that fit `search.starts` have failed.
     """
 
     def __init__(
@@ -149,7 +148,6 @@ class Search:
         try:
             with session.progress.stage("search", session.config.budget, len(self._tally.trials)) as stage:
                 self._spend(stage)
-            self._check_nothing_left()
         finally:
             session.timings.write({"event": "optimizer", "seconds": self._optimizer_seconds})
 
@@ -170,17 +168,17 @@ class Search:
         return shared
 
     def _starts(self) -> list[Start]:
-        patterns = self._session.config.search.starts
-        named = [t for t in self._tally.combinations if any(fnmatchcase(t.name, pattern) for pattern in patterns)]
+        named = [trial for trial in self._tally.combinations if is_start(self._session.config, trial.name)]
         starts = [
             Start(trial.name, self._parameterization.initial(trial.target.values), loss)
             for trial in named
             if (loss := self._tally.loss(trial)) is not None
         ]
         if not starts:
-            known = ", ".join(trial.name for trial in self._tally.combinations)
-            state = "all failed" if named else "are not among the baselines"
-            raise InputError(f"search.starts = {list(patterns)} {state}. The baselines are: {known}.")
+            raise WsoptError(
+                f"all {len(named)} baselines that the search would begin from failed, the first ({named[0].name}) "
+                f"with: {named[0].failure}. Every reason is in {self._session.folder.journal}."
+            )
         return starts
 
     def _skip_former_end(self) -> None:
@@ -196,8 +194,6 @@ class Search:
         recorded = self._session.journal.peek()
         replayed = recorded is not None and recorded["event"] == "asked"
         count = len(recorded["ids"]) if recorded is not None and replayed else min(_ASK, remaining)
-        if count > remaining:
-            raise self._overspent()
         begin = time.perf_counter()
         candidates = self.optimizer.ask(count)
         self._optimizer_seconds += time.perf_counter() - begin
@@ -205,19 +201,6 @@ class Search:
             points = [candidate.x.tolist() for candidate in candidates]
             self._session.journal.record({"event": "asked", "ids": [c.id for c in candidates], "x": points})
         return candidates
-
-    def _check_nothing_left(self) -> None:
-        recorded = self._session.journal.peek()
-        if recorded is not None and recorded["event"] in ("asked", "told"):
-            raise self._overspent()
-
-    def _overspent(self) -> ResumeError:
-        events = self._session.journal.events
-        spent = sum(event["event"] in ("baseline", "told") for event in events)
-        return ResumeError(
-            f"{self._session.folder.path} already has {spent} evaluations, budget = {self._session.config.budget} is "
-            f"less. The budget is the total of a run: give {spent} or more."
-        )
 
     def _evaluate(self, candidates: Sequence[Candidate], stage: Stage) -> None:
         session = self._session
@@ -247,7 +230,7 @@ class Search:
             event = {"event": "told", "id": candidate.id, "loss": self._tally.sign * event["value"]} | event
         session.journal.record(event)
         self._take(candidate, event)
-        session.note(str(candidate.id), outcome)
+        session.note("search", str(candidate.id), outcome)
         best = self._tally.best(self._tally.combinations)
         last = "failed" if outcome.failure else f"{event['value']:.3f}"
         stage.update(len(self._tally.trials), best=f"{best.value:.3f} ({best.name})" if best else "-", last=last)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -96,18 +94,17 @@ class Session:
         if self.progress.should_stop():
             raise Interrupted("stopped")
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a stage to timings.jsonl, also when it is interrupted."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings.write({"event": "stage", "stage": stage, "seconds": time.perf_counter() - begin})
+    def note(self, stage: str, trial: str, outcome: Outcome) -> None:
+        """Write an outcome's seconds and, on the search split, tell the plugins.
 
-    def note(self, trial: str, outcome: Outcome) -> None:
-        """Write an outcome's seconds, and tell the plugins."""
-        self.timings.write({"event": "trial", "trial": trial, "seconds": dict(outcome.seconds)})
+        Args:
+            stage: baselines, search or report.
+            trial: the baseline's name, or the candidate's id as text.
+            outcome: what came of it.
+        """
+        self.timings.write({"event": "trial", "stage": stage, "trial": trial, "seconds": dict(outcome.seconds)})
+        if stage == "report":
+            return
         first = outcome.scores[0].score if outcome.scores else None
         facts = {
             "trial": trial,

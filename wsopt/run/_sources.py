@@ -16,7 +16,7 @@ from wsopt.errors import CheckpointError
 from wsopt.families import ModelFamily, TrainedSet
 from wsopt.progress import Progress
 from wsopt.registry import Registry
-from wsopt.run._baselines import check_budget, first_baselines
+from wsopt.run._baselines import check_feasible, first_baselines
 
 _EMA_NAME = re.compile(r"ema-(0?\.\d+)\.safetensors")
 
@@ -87,7 +87,7 @@ def check_before_training(config: Config, registry: Registry) -> None:
     if config.checkpoints.path is None and config.train is not None:
         family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
         steps = tuple(family.planned_steps(config.train))
-        check_budget(config, first_baselines(config, steps, known_emas(config, registry)))
+        check_feasible(config, first_baselines(config, steps, known_emas(config, registry)))
 
 
 def open_window(config: Config, registry: Registry, folder: Path) -> CheckpointSet:

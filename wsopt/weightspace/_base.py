@@ -26,6 +26,11 @@ class WeightSpace(ABC):
     def nbytes(self) -> int:
         """Bytes that stay resident."""
 
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hexadecimal digest over the content of all checkpoints: every byte of every tensor, names and steps."""
+
     @abstractmethod
     def gram(self) -> FloatArray:
         """``[K, K]`` float64 inner products of the differences; row and column 0 (the anchor) are zero."""
@@ -50,6 +55,10 @@ class WeightSpace(ABC):
     @abstractmethod
     def write(self, row: int, model: nn.Module) -> None:
         """Put the merged weights of `row` into `model`, in place."""
+
+    @abstractmethod
+    def file_tensors(self, path: Path) -> dict[str, Tensor]:
+        """A file of weights (a training-time EMA), held to the checkpoints' names, shapes and dtypes."""
 
     @abstractmethod
     def write_file(self, path: Path, model: nn.Module) -> None:

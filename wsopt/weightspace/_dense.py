@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ class DenseStack(WeightSpace):
         self.checkpoints = checkpoints
         self.width = width
         self._device = torch.device(device)
-        self._anchor_tensors = checkpoints.load(0)
+        self._digest = hashlib.sha256()
+        self._anchor_tensors = self._load(0)
         self.layout = make_layout(checkpoints.tensors)
         self.anchor = self._flatten(self._anchor_tensors, self.layout)
         self.differences = torch.empty(len(checkpoints) - 1, self.layout.size, device=self._device)
@@ -61,6 +63,11 @@ class DenseStack(WeightSpace):
     def nbytes(self) -> int:
         """Bytes that stay resident: differences, anchor and one block of candidates."""
         return sum(tensor.numel() * tensor.element_size() for tensor in (self.differences, self.anchor, self._block))
+
+    @property
+    def fingerprint(self) -> str:
+        """See `WeightSpace.fingerprint`. Taken while the stack is loaded."""
+        return self._digest.hexdigest()
 
     def gram(self) -> FloatArray:
         """See `WeightSpace.gram`. Streamed over columns with float64 accumulation."""
@@ -114,9 +121,21 @@ class DenseStack(WeightSpace):
         """See `WeightSpace.write`."""
         write_tensors(self.tensors(row), model)
 
+    def file_tensors(self, path: Path) -> dict[str, Tensor]:
+        """See `WeightSpace.file_tensors`."""
+        return self.checkpoints.load_weights(path)
+
     def write_file(self, path: Path, model: nn.Module) -> None:
         """See `WeightSpace.write_file`."""
-        write_tensors(self.checkpoints.load_weights(path), model)
+        write_tensors(self.file_tensors(path), model)
+
+    def _load(self, index: int) -> dict[str, Tensor]:
+        tensors = self.checkpoints.load(index)
+        self._digest.update(f"{self.checkpoints.steps[index]}".encode())
+        for name in sorted(tensors):
+            self._digest.update(f"{name} {self.checkpoints.tensors[name]}".encode())
+            self._digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return tensors
 
     def _flatten(self, tensors: dict[str, Tensor], layout: FlatLayout) -> Tensor:
         flat = torch.empty(layout.size)
@@ -125,7 +144,7 @@ class DenseStack(WeightSpace):
         return flat.to(self._device)
 
     def _load_row(self, row: int, varies: dict[str, bool]) -> None:
-        tensors = self.checkpoints.load(row + 1)
+        tensors = self._load(row + 1)
         self._check_copied(row + 1, tensors)
         torch.sub(self._flatten(tensors, self.layout), self.anchor, out=self.differences[row])
         for slot in self.layout.slots:

@@ -227,8 +227,17 @@ def test_how_often_the_state_is_saved_changes_nothing(tmp_path: Path, undisturbe
 def test_a_lost_checkpoint_is_named(tmp_path: Path) -> None:
     train(tmp_path)
     (tmp_path / "checkpoints" / "step-000004.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"step-000004\.safetensors is gone.*delete .*training\.json"):
+    with pytest.raises(CheckpointError, match=r"step-000004\.safetensors is gone.*delete the folder .* to train again"):
         train(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"emas": None}, {"checkpoints": [3]}, {"facts": {"seconds": []}}])
+def test_a_damaged_training_json_is_named(tmp_path: Path, undisturbed: Path, change: dict[str, Any]) -> None:
+    found = json.loads((undisturbed / "training.json").read_text())
+    for damaged in ({key: found[key] for key in ("params", "recipe")}, found | change):
+        (tmp_path / "training.json").write_text(json.dumps(damaged))
+        with pytest.raises(CheckpointError, match=r"training\.json is damaged .*delete the folder .* to train again"):
+            train(tmp_path)
 
 
 def test_another_recipe_is_refused(tmp_path: Path, undisturbed: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,24 @@ def test_a_reader_that_stops_reading(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_output_that_cannot_be_encoded_is_replaced(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wsopt.cli", "validate", str(tmp_path / "caf\u00e9.toml")],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "1"},
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert b"caf?.toml does not exist" in done.stderr
+    script = (
+        "import sys; from wsopt.cli import _main; _main._dispatch = lambda argv: print('\\u00b1') or 0; _main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        timeout=60,
+    )
+    assert done.stdout == b"?\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ import torch
 from toy_run import request_for, write_checkpoints, write_toml
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
 from wsopt.datasets import Digits
-from wsopt.engines import Evaluator, EvaluatorSpec, check_device
-from wsopt.errors import InputError
-from wsopt.objectives import Pixels, reference_from_images
+from wsopt.engines import Evaluator, EvaluatorSpec, build_metrics, check_device, load_objective
+from wsopt.errors import InputError, PluginError
+from wsopt.objectives import FrechetDistance, Pixels, reference_from_images
 from wsopt.objectives.frechet import FrechetReference
 from wsopt.seeding import SampleNoise
 from wsopt.testing.analytic import AnalyticFamily
-from wsopt.types import Batch, Coefficients, FloatArray, Job, Outcome, WeightsFile
+from wsopt.types import Batch, Coefficients, FloatArray, Job, Outcome, Score, WeightsFile
 
 COUNT = 8
 
@@ -127,3 +128,37 @@ def test_rendered_samples_are_those_of_the_split(evaluator: Evaluator) -> None:
 def test_a_device_that_is_not_there_is_an_input_error() -> None:
     with pytest.raises(InputError, match='device = "cuda:99" is not available'):
         check_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"direction": "minimise"}, "has direction = 'minimise'; it must be one of 'minimize', 'maximize'"),
+        ({"needs": "pictures"}, "has needs = 'pictures'; it must be one of 'weights', 'images', 'features'"),
+    ],
+)
+def test_an_objective_with_an_unknown_word_is_a_plugin_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], message: str
+) -> None:
+    request = request_for(folder)
+    for name, value in change.items():
+        monkeypatch.setattr(FrechetDistance, name, value)
+    with pytest.raises(PluginError, match=re.escape(message)) as caught:
+        load_objective(request.config, request.registry)
+    assert caught.value.exit_code == 3
+
+
+def test_an_objective_that_is_not_whole_is_a_plugin_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_for(folder)
+    monkeypatch.setattr(FrechetDistance, "__abstractmethods__", frozenset({"merge"}))
+    with pytest.raises(PluginError, match=r"objective .fid. cannot be made: .*abstract method"):
+        build_metrics(request.config, request.registry)
+
+
+def test_scores_of_plugins_become_plain_numbers(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stderr in (torch.tensor(float("nan")), -1.0):
+        careless = Score(torch.tensor(2.5), stderr, 7)  # type: ignore[arg-type]
+        monkeypatch.setattr(FrechetDistance, "score", lambda self, acc, stderr=True, s=careless: s)
+        (outcome,) = evaluator.evaluate([Job(0, Coefficients(one_hot(0)), "report", 100)])
+        assert outcome.scores[0].score == Score(2.5, None, 7)
+        assert type(outcome.scores[0].score.value) is float

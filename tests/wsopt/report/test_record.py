@@ -139,3 +139,44 @@ def test_report_needs_no_torch(make_run: MakeRun) -> None:
         [sys.executable, "-c", program, str(make_run())], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"best": None}, "best: must be"), ({"objective": {}}, "objective.name: "), ({"timing": 3}, "timing: must be"),
+        ({"budget": 0}, "budget: must be greater"), ({"steps": [1, 2]}, "coefficients.best does not have one value"),
+        ({"groups": ["a", "b"]}, "coefficients.best has 1 rows, but there are 2 groups"),
+        ({"scores": [{"name": 3, "split": "report", "metric": "fid", "value": 1}]}, "an entry is not a score"),
+        ({"coefficients": {"best": "much"}}, "coefficients.best"), ({"memory": []}, "memory: must be"),
+    ],
+)  # fmt: skip
+def test_results_of_wrong_types_are_named(make_run: MakeRun, change: dict[str, Any], said: str) -> None:
+    folder = make_run(budget=40)
+    edit(folder, **change)
+    with pytest.raises(InputError, match=rf"results\.json: .*{re.escape(said)}"):
+        RunRecord.load(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "[" * 100_000])
+def test_results_that_are_none(make_run: MakeRun, text: str) -> None:
+    folder = make_run(budget=40)
+    (folder / "results.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"results\.json"):
+        RunRecord.load(folder)
+
+
+def test_a_journal_value_that_is_no_number_is_named(make_run: MakeRun) -> None:
+    folder = make_run(budget=40)
+    path = folder / "journal.jsonl"
+    path.write_text('{"event": "told", "id": 1, "value": "low"}\n' + path.read_text(), encoding="utf-8")
+    with pytest.raises(InputError, match=r"journal\.jsonl:1: not an event"):
+        RunRecord.load(folder)
+
+
+@pytest.mark.parametrize("stderr", [0.0, -1.0, float("nan"), float("inf")])
+def test_standard_errors_that_say_nothing_are_left_out(make_run: MakeRun, stderr: float) -> None:
+    folder = make_run(budget=40)
+    row = {"name": "last", "split": "report", "metric": "fid", "value": 1.0, "stderr": stderr, "samples": 9}
+    edit(folder, scores=[row])
+    assert RunRecord.load(folder).scores[0].stderr is None

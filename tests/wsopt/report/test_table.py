@@ -125,6 +125,7 @@ def test_parts_that_a_run_may_lack(make_run: MakeRun) -> None:
     assert "change" not in text
     assert "Optimism" not in text
     assert text.endswith("500 of 500 evaluations, 16 of them baselines, 5 failed.\n")
+    assert "±" not in text
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -160,3 +161,44 @@ def test_duration(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("count", "text"), [(5, "5 B"), (1536, "1.5 KiB"), (512 << 20, "512 MiB"), (3 << 40, "3 TiB")])
 def test_amount(count: int, text: str) -> None:
     assert amount(count) == text
+
+
+def test_an_objective_of_the_weights_alone(make_run: MakeRun) -> None:
+    def change(results: dict[str, Any]) -> None:
+        for row in results["scores"]:
+            row |= {"samples": 0, "features": None, "reference": None, "stderr": None}
+        results["optimism"] |= {"samples": 0, "gap": -0.0}
+
+    text = results_markdown(edited(make_run(), change))
+    assert "samples" not in text
+    assert "None" not in text
+    assert "gap 0." in text
+
+
+def test_numbers_that_are_far_from_one_or_equal_when_rounded(make_run: MakeRun) -> None:
+    def change(results: dict[str, Any]) -> None:
+        results["scores"] = [row for row in results["scores"] if row["reference"] == "digits/train"]
+        values = {"last": 1.5e9, "uniform": 2e-7, "best": 3.37999, "floor": 0.0}
+        for row in results["scores"]:
+            row["value"] = values.get(row["name"], row["value"])
+
+    table = {row[0]: row[1:] for row in rows(results_markdown(edited(make_run(), change)))}
+    assert table["last checkpoint"][0] == "1.5e+09 ± 0.04"
+    assert table["uniform average"][0] == "**2e-07 ± 0.04**"
+    assert table["real images (floor)"][0] == "0.00"
+    assert table["LCSC (best)"][1] == "0.0 %"
+
+
+def test_a_winning_single_checkpoint_and_rows_that_failed(make_run: MakeRun) -> None:
+    folder = make_run()
+    with (folder / "journal.jsonl").open("a", encoding="utf-8") as file:
+        for name in ("ema-0.31", "power-0.2"):
+            event: dict[str, Any] = {"event": "report", "name": name, "scores": [], "failure": f"{name} made NaN."}
+            file.write(json.dumps(event) + "\n")
+
+    def change(results: dict[str, Any]) -> None:
+        results["best"]["from"] = "single-50"
+
+    text = results_markdown(edited(folder, change))
+    assert "best (checkpoint of step 50, nothing better found)" in text
+    assert "- Could not be scored: EMA 0.31 over the window, power EMA 0.2 (the first: ema-0.31 made NaN).\n" in text

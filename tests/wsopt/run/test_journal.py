@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wsopt.errors import ResumeError
 from wsopt.run._journal import Journal
 
-EVENTS = [{"event": "told", "id": i, "loss": i / 3} for i in range(5)]
+EVENTS = [{"event": "told", "id": i, "loss": i / 3, "value": i / 3, "samples": 9} for i in range(5)]
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,24 @@ def test_recall_takes_only_the_next_event_of_its_kind(written: bytes, tmp_path: 
     journal = Journal(path)
     assert journal.recall("baseline") is None
     assert [journal.recall("told") for _ in range(6)] == [*EVENTS, None]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"told","loss":1.0,"value":1.0,"samples":9}',
+        '{"event":"told","id":[1],"value":1.0,"samples":9}',
+        '{"event":"told","id":1,"value":"many","samples":9}',
+        '{"event":"asked","x":[[0.0]]}',
+        '{"event":"asked","ids":["a"],"x":[[0.0]]}',
+        '{"event":"baseline","name":"last","kind":"coefficients"}',
+        '{"event":"report","name":"best"}',
+        '{"event":"surprise"}',
+        "[1]",
+    ],
+)
+def test_a_line_that_is_no_whole_event_is_named(written: bytes, tmp_path: Path, line: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(line.encode() + b"\n" + written)
+    with pytest.raises(ResumeError, match=r"journal\.jsonl:1: this line is no event"):
+        Journal(path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from toy_run import request_for, run, write_checkpoints, write_toml
 from wsopt.errors import CheckpointError, ExitCode, InputError, Interrupted, ResumeError, WsoptError
 from wsopt.progress import SilentProgress
 from wsopt.run import RunFolder, execute, make_plan
+from wsopt.seeding import SampleNoise
 from wsopt.testing.analytic import AnalyticFamily
 
 
@@ -152,12 +154,19 @@ def test_cut_at_any_byte_and_continued_the_journal_is_the_undisturbed_one(toy: P
         assert folder.journal.read_bytes() == undisturbed
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_finished_run_is_left_alone(toy: Path) -> None:
+def test_a_finished_run_is_left_alone_and_what_was_deleted_is_made_again(toy: Path) -> None:
     folder = run(toy)
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path.name != ".lock"}
     run(toy)
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path.name != ".lock"} == before
+    for path in (folder.merged, folder.card, folder.results, folder.figures / "convergence.png"):
+        whole = path.read_bytes()
+        path.unlink()
+        run(toy)
+        assert path.read_bytes() == whole, path.name
+    folder.results.write_text("{torn")
+    run(toy)
+    assert results(folder)["evaluations"] == 30
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -272,7 +281,7 @@ def test_many_failures_in_a_row_end_the_run_with_their_reason(toy: Path, monkeyp
 @pytest.mark.usefixtures("undrawn")
 def test_starts_that_fit_no_baseline_are_refused_with_the_list(toy: Path) -> None:
     with pytest.raises(
-        InputError, match=r"search\.starts = \['emma-\*'\] are not among the baselines\. The baselines are: last,"
+        InputError, match=r"search\.starts = \['emma-\*'\] are not among the baselines .* These are: last, uniform"
     ):
         run(toy, ("search.starts", '["emma-*"]'))
 
@@ -306,3 +315,81 @@ def test_window_and_interval_are_taken(toy: Path) -> None:
 def test_many_checkpoints_in_one_block(toy: Path) -> None:
     write_checkpoints(toy / "checkpoints", count=40)
     assert len(results(run(toy))["coefficients"]["best"][0]) == 40
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_budget_that_was_finished_before_a_larger_one_is_refused_too(toy: Path) -> None:
+    folder = run(toy)
+    run(toy, ("budget", "40"))
+    merged = folder.merged.read_bytes()
+    with pytest.raises(ResumeError, match="already has 40 evaluations, budget = 30 is less"):
+        run(toy)
+    assert folder.merged.read_bytes() == merged
+    assert results(folder)["budget"] == 40
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_changed_value_in_a_checkpoint_or_an_ema_is_noticed(toy: Path) -> None:
+    (toy / "ema").mkdir()
+    ema = toy / "ema" / "ema-0.9.safetensors"
+    ema.write_bytes((toy / "checkpoints" / "step-000080.safetensors").read_bytes())
+    settings = ("checkpoints.ema_path", str(toy / "ema"))
+    folder = run(toy, settings)
+    assert row(folder, "train-ema-0.9", "search")["value"] == row(folder, "last", "search")["value"]
+    for path in (toy / "checkpoints" / "step-000040.safetensors", ema):
+        before = path.read_bytes()
+        middle = len(before) - 400
+        path.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
+        with pytest.raises(ResumeError, match="the checkpoints are not the ones"):
+            run(toy, settings, ("budget", "40"))
+        path.write_bytes(before)
+    run(toy, settings, ("budget", "40"))
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_merged_weights_keep_the_checkpoints_dtypes(toy: Path, dtype: torch.dtype) -> None:
+    for path in (toy / "checkpoints").iterdir():
+        tensors = load_file(path)
+        save_file(tensors | {"mean": tensors["mean"].to(dtype)}, path, metadata={"step": path.stem[-6:]})
+    merged = load_file(run(toy).merged)
+    assert (merged["mean"].dtype, merged["spread"].dtype, merged["count"].dtype) == (dtype, torch.float32, torch.int64)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_winner_that_fails_on_the_report_split_fails_the_run_and_can_be_tried_again(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = run_elsewhere(toy).journal.read_bytes()
+    write_toml(toy)
+    with monkeypatch.context() as patch:
+        original = AnalyticFamily.sample
+
+        def sample(self: AnalyticFamily, model: Any, indices: Any, noise: SampleNoise, size: int) -> Any:
+            if noise.split == "report":
+                raise RuntimeError("no more memory")
+            return original(self, model, indices, noise, size)
+
+        patch.setattr(AnalyticFamily, "sample", sample)
+        with pytest.raises(
+            WsoptError, match="the winner could not be scored on the report split: RuntimeError: no more"
+        ):
+            run(toy)
+    assert run(toy).journal.read_bytes() == undisturbed
+
+
+def test_all_starts_failing_says_why(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sample(self: AnalyticFamily, *args: Any) -> Any:
+        raise RuntimeError("shape mismatch in layer 3")
+
+    monkeypatch.setattr(AnalyticFamily, "sample", sample)
+    with pytest.raises(
+        WsoptError, match=r"failed, the first \(ema-0\.9\) with: RuntimeError: shape mismatch in layer 3"
+    ):
+        run(toy)
+
+
+def test_the_command_is_kept(toy: Path) -> None:
+    request = request_for(toy)
+    folder = execute(replace(request, command="wsopt run toy.toml --set seed=0"), SilentProgress())
+    assert json.loads(folder.provenance.read_text())["command"] == "wsopt run toy.toml --set seed=0"
