@@ -160,29 +160,16 @@ def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _reproduction(record: RunRecord, config_text: str) -> str:
-    resolved = _resolved(record)
-    if resolved is None:
-        config = f"The file was:\n\n{_fenced('toml', config_text.rstrip())}"
-    else:
-        config = f"The config with every default and override filled in:\n\n{_fenced('json', resolved)}"
+    """The command and the config as written, which name no folder that the user did not."""
     command = record.provenance.get("command")
-    given = f"The command was:\n\n{_fenced('sh', command)}\n\n" if isinstance(command, str) and command else ""
+    given = f"{_fenced('sh', command)}\n\n" if isinstance(command, str) and command else ""
     return (
         "## Reproduction\n\n"
         f"{given}"
-        "To run it anew, take the TOML file as it was written, `config.toml` of the run folder, and give the command's "
-        "overrides and plugin files again. `wsopt run --resume` needs the run folder itself. The same seed, versions "
-        "and number of threads give the same run.\n\n"
-        f"{config}\n"
+        "With the config below (`config.toml`), the overrides and plugin files of the command, the same versions and "
+        "number of threads, this gives the same run. `resolved.json` has every setting, defaults and overrides filled in.\n\n"
+        f"{_fenced('toml', config_text.rstrip())}\n"
     )
-
-
-def _resolved(record: RunRecord) -> str | None:
-    """The run's resolved.json; None where the folder has none that can be read."""
-    try:
-        return json.dumps(json.loads((record.path / "resolved.json").read_text(encoding="utf-8")), indent=2)
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def _fenced(language: str, text: str) -> str:
