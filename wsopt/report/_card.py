@@ -167,7 +167,8 @@ def _reproduction(record: RunRecord, config_text: str) -> str:
         "## Reproduction\n\n"
         f"{given}"
         "With the config below (`config.toml`), the overrides and plugin files of the command, the same versions and "
-        "number of threads, this gives the same run. `resolved.json` has every setting, defaults and overrides filled in.\n\n"
+        "number of threads, this gives the same run. `resolved.json` has every setting, with defaults and overrides "
+        "filled in.\n\n"
         f"{_fenced('toml', config_text.rstrip())}\n"
     )
 
