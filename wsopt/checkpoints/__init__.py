@@ -1,7 +1,7 @@
 """CheckpointSet and the readers of on-disk formats."""
 
 from wsopt.checkpoints._base import CheckpointReader, Header, TensorSpec
-from wsopt.checkpoints._safetensors import SafetensorsReader, metadata_of, write_tensors
+from wsopt.checkpoints._safetensors import SafetensorsReader, write_tensors
 from wsopt.checkpoints._set import CheckpointSet, check_finite, open_checkpoints
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "SafetensorsReader",
     "TensorSpec",
     "check_finite",
-    "metadata_of",
     "open_checkpoints",
     "write_tensors",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,13 +40,10 @@ class Header:
     Args:
         tensors: by name, in the order of the file.
         step: training step where the file's metadata names one, else None.
-        digest: hexadecimal digest over the header and samples of the content.
     """
 
     tensors: Mapping[str, TensorSpec]
     step: int | None
-    digest: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class CheckpointReader(ABC):

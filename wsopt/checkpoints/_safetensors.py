@@ -6,7 +6,6 @@ Format: 8 bytes little-endian header length, the header as JSON, then the tensor
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import struct
@@ -16,7 +15,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from wsopt.checkpoints._base import CheckpointReader, Header, TensorSpec
@@ -38,7 +37,6 @@ _DTYPES: dict[str, torch.dtype] = {
     "F8_E5M2": torch.float8_e5m2,
 }
 _MAX_HEADER_BYTES = 100_000_000
-_SAMPLE_BYTES = 1 << 16
 _STEP = re.compile(r"[0-9]{1,15}")
 
 
@@ -75,7 +73,7 @@ class SafetensorsReader(CheckpointReader):
                 f"{path} is torn: its header announces {expected:,} bytes, the file has {found:,}. "
                 f"Restore that file, or save that checkpoint again."
             )
-        return Header(tensors, _step_of(path, metadata), _digest(path, raw, found), metadata)
+        return Header(tensors, _step_of(path, metadata))
 
     def load(self, path: Path) -> dict[str, Tensor]:
         """See `CheckpointReader.load`."""
@@ -100,19 +98,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     write_bytes(path, struct.pack("<Q", len(text)) + text + data[8 + length :])
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """The text metadata of a safetensors file.
-
-    Raises:
-        CheckpointError: where the file is torn or foreign.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}. Save or copy it again.") from error
 
 
 def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
@@ -165,14 +150,3 @@ def _step_of(path: Path, metadata: Mapping[str, object]) -> int | None:
             f"Save it again with the step, or without the key step and with the step in its name."
         )
     return int(step)
-
-
-def _digest(path: Path, header: bytes, size: int) -> str:
-    """Digest of the header, the size and three samples of the content; reading everything would cost a full pass."""
-    sha = hashlib.sha256(header)
-    sha.update(str(size).encode())
-    with path.open("rb") as file:
-        for offset in (8 + len(header), size // 2, max(0, size - _SAMPLE_BYTES)):
-            file.seek(offset)
-            sha.update(file.read(_SAMPLE_BYTES))
-    return sha.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +25,11 @@ class CheckpointSet:
         paths: the K files.
         steps: their training steps, strictly ascending.
         tensors: what every one of them holds, by name.
-        fingerprint: hexadecimal digest over all headers and samples of the content.
     """
 
     paths: tuple[Path, ...]
     steps: tuple[int, ...]
     tensors: Mapping[str, TensorSpec]
-    fingerprint: str
     _readers: tuple[CheckpointReader, ...]
 
     def __len__(self) -> int:
@@ -110,12 +107,10 @@ def open_checkpoints(
     anchor_path, _, anchor = found[steps[0]]
     for step in steps[1:]:
         _compare(anchor.tensors, anchor_path, found[step][2], found[step][0])
-    digest = hashlib.sha256("\n".join(f"{step} {found[step][2].digest}" for step in steps).encode()).hexdigest()
     return CheckpointSet(
         paths=tuple(found[step][0] for step in steps),
         steps=tuple(steps),
         tensors=dict(anchor.tensors),
-        fingerprint=digest,
         _readers=tuple(found[step][1] for step in steps),
     )
 

@@ -17,6 +17,7 @@ from wsopt.config import Config, difference
 from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device, load_objective
 from wsopt.errors import Interrupted, ResumeError
 from wsopt.files import write_json, write_text
+from wsopt.memory import peak_bytes, reset_peak
 from wsopt.parameterizations import Parameterization
 from wsopt.progress import Progress
 from wsopt.registry import Registry
@@ -24,7 +25,6 @@ from wsopt.report import RunRecord, metric_label, model_card, write_figures
 from wsopt.run._final import choose, export, score_report
 from wsopt.run._folder import RunFolder, read_json
 from wsopt.run._journal import Journal
-from wsopt.run._memory import peak_bytes, reset_peak
 from wsopt.run._provenance import changes, content_fingerprint, provenance
 from wsopt.run._results import results
 from wsopt.run._search import Search, Tally, score_baselines

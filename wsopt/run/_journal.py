@@ -39,14 +39,9 @@ class Journal:
         """True once this process has added an event."""
         return self._file is not None
 
-    @property
-    def replaying(self) -> bool:
-        """True while recorded events are left."""
-        return self._cursor < len(self.events)
-
     def peek(self) -> Event | None:
         """The next recorded event, or None."""
-        return self.events[self._cursor] if self.replaying else None
+        return self.events[self._cursor] if self._cursor < len(self.events) else None
 
     def recall(self, kind: str, **fields: object) -> Event | None:
         """Take the next recorded event if it is of `kind`, else None.

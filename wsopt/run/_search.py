@@ -21,6 +21,7 @@ from wsopt.seeding import child_generator
 from wsopt.types import Candidate, Coefficients, FloatArray, Job, Outcome, Result, SpaceInfo, Start
 
 _ASK = 32
+"""Most candidates per ask: two merge blocks, so that an optimizer with large generations does not fill the memory."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,7 +119,7 @@ class DenseStack(WeightSpace):
 
     def write(self, row: int, model: nn.Module) -> None:
         """See `WeightSpace.write`."""
-        write_tensors(self.tensors(row), model)
+        _fill(self.tensors(row), model)
 
     def file_tensors(self, path: Path) -> dict[str, Tensor]:
         """See `WeightSpace.file_tensors`."""
@@ -127,7 +127,7 @@ class DenseStack(WeightSpace):
 
     def write_file(self, path: Path, model: nn.Module) -> None:
         """See `WeightSpace.write_file`."""
-        write_tensors(self.file_tensors(path), model)
+        _fill(self.file_tensors(path), model)
 
     def _load(self, index: int) -> dict[str, Tensor]:
         tensors = self.checkpoints.load(index)
@@ -172,7 +172,7 @@ class DenseStack(WeightSpace):
         self.differences = self.differences[:, : self.layout.size]
 
 
-def write_tensors(tensors: dict[str, Tensor], model: nn.Module) -> None:
+def _fill(tensors: dict[str, Tensor], model: nn.Module) -> None:
     """Copy `tensors` into the parameters and buffers of `model`, in place; the names must agree.
 
     Raises:

@@ -48,15 +48,6 @@ def test_window_and_interval(tmp_path: Path) -> None:
     assert opened(tmp_path, interval=25).steps == (10, 40, 70, 100)
 
 
-def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
-    save(tmp_path / "1.safetensors")
-    save(tmp_path / "2.safetensors")
-    before = opened(tmp_path).fingerprint
-    assert opened(tmp_path).fingerprint == before
-    save(tmp_path / "2.safetensors", w=torch.arange(6.0).reshape(2, 3) + 1)
-    assert opened(tmp_path).fingerprint != before
-
-
 def test_a_torn_file_is_named(tmp_path: Path) -> None:
     save(tmp_path / "1.safetensors")
     torn = save(tmp_path / "2.safetensors", w=torch.zeros(100))

@@ -237,9 +237,7 @@ def test_a_nan_in_a_checkpoint_ends_the_run_before_it_begins(toy: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_another_architecture_is_told_with_the_fix(toy: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"tensor|mean is \[1, 8, 8\], the network has \[1, 4, 4\].*Set \[family\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"mean is \[1, 8, 8\], the network has \[1, 4, 4\].*Set \[family\]"):
         run(toy, ("family.size", "4"))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +158,25 @@ def test_write_fills_the_model_in_place_and_refuses_another(stack: DenseStack) -
         assert torch.equal(tensor, expected[name])
     with pytest.raises(CheckpointError, match="the weights do not fit the network"):
         stack.write(0, other)
+
+
+def test_the_fingerprint_covers_every_byte_names_and_steps(stack: DenseStack, folder: Path, tmp_path: Path) -> None:
+    def fingerprint(change: Callable[[Path], None]) -> str:
+        copy = tmp_path / change.__name__
+        shutil.copytree(folder, copy)
+        change(copy)
+        return DenseStack(open_checkpoints(copy, [SafetensorsReader()])).fingerprint
+
+    def nothing(copy: Path) -> None:
+        pass
+
+    def one_bit(copy: Path) -> None:
+        tensors = load_file(copy / "4.safetensors")
+        tensors["a.bias"][2] = torch.nextafter(tensors["a.bias"][2], torch.tensor(9.0))
+        save_file(tensors, copy / "4.safetensors")
+
+    def another_step(copy: Path) -> None:
+        (copy / "7.safetensors").rename(copy / "8.safetensors")
+
+    assert fingerprint(nothing) == stack.fingerprint
+    assert len({fingerprint(one_bit), fingerprint(another_step), stack.fingerprint}) == 3
