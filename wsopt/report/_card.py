@@ -166,9 +166,9 @@ def _reproduction(record: RunRecord, config_text: str) -> str:
     return (
         "## Reproduction\n\n"
         f"{given}"
-        "With the config below (`config.toml`), the overrides and plugin files of the command, the same versions and "
-        "number of threads, this gives the same run. `resolved.json` has every setting, with defaults and overrides "
-        "filled in.\n\n"
+        "With the config below (`config.toml`), the overrides and plugin files of the command, a total budget of "
+        f"{record.results['budget']:,} evaluations, the same versions and number of threads, this gives the same "
+        "results. `resolved.json` has every setting, with defaults and overrides filled in.\n\n"
         f"{_fenced('toml', config_text.rstrip())}\n"
     )
 

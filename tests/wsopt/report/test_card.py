@@ -87,9 +87,11 @@ def test_reproduction_shows_the_command_and_the_config_as_written(folder: Path) 
     (folder / "resolved.json").write_text('{"seed": 5}', encoding="utf-8")
     command = "wsopt run digits.toml --set seed=5 --budget 50"
     (folder / "provenance.json").write_text(json.dumps({"command": command}), encoding="utf-8")
-    card = model_card(RunRecord.load(folder), CONFIG)
+    record = RunRecord.load(folder)
+    card = model_card(record, CONFIG)
     assert f"```sh\n{command}\n```" in card
     assert CONFIG in card
+    assert f"a total budget of {record.results['budget']:,} evaluations" in card
     assert card.count(command) == 1
 
 
