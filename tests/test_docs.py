@@ -28,6 +28,7 @@ from wsopt.config.sections import (
     ReportSection,
     SearchSection,
     TopSection,
+    WeightspaceSection,
 )
 from wsopt.diffusion import SongUNet
 from wsopt.errors import ExitCode
@@ -50,6 +51,7 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[family] cd: [family.network]": (NetworkParams, None),
     "[train] cd": (CDRecipe, None),
     "[checkpoints]": (CheckpointsSection, None),
+    "[weightspace]": (WeightspaceSection, None),
     "[parameterization]": (None, '`"difference"`'),
     "[optimizer]": (None, '`"lcsc"`'),
     "[optimizer] lcsc": (LcscParams, None),

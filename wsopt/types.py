@@ -28,13 +28,20 @@ class SpaceInfo:
     Args:
         steps: training steps of the K checkpoints, ascending; the first is the anchor's.
         groups: names of the G layer groups; ``("all",)`` when every layer shares its coefficients.
-        gram: ``[K, K]`` inner products of the differences theta_i - theta_1, float64, or None where the
-            parameterization did not ask for them (`Parameterization.needs_gram`).
+        gram: ``[G, K, K]`` inner products of the differences theta_i - theta_1 in each group, float64, or None where
+            the parameterization did not ask for them (`Parameterization.needs_gram`).
+        representation: what the K checkpoints are: ``dense`` weights, or ``lora`` adapters of one base model.
     """
 
     steps: tuple[int, ...]
     groups: tuple[str, ...] = ("all",)
     gram: FloatArray | None = None
+    representation: Literal["dense", "lora"] = "dense"
+
+    @property
+    def num_groups(self) -> int:
+        """G."""
+        return len(self.groups)
 
     @property
     def num_checkpoints(self) -> int:
@@ -119,9 +126,15 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A target given by a file of weights (a true training-time EMA is weights, not coefficients)."""
+    """A target given by weights on disk (a true training-time EMA is weights, not coefficients).
+
+    Args:
+        path: the file or folder.
+        part: which of its sets of weights (`wsopt.checkpoints.Snapshot.part`); empty where it holds one.
+    """
 
     path: Path
+    part: str = ""
 
 
 Target: TypeAlias = Coefficients | WeightsFile

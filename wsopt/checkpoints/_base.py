@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+
+StreamKind: TypeAlias = Literal["raw", "ema", "target", "lora"]
 
 
 @dataclass(frozen=True)
@@ -33,40 +35,90 @@ class TensorSpec:
         return f"{list(self.shape)} {str(self.dtype).removeprefix('torch.')}"
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a checkpoint says of itself before any tensor is read.
+@dataclass(frozen=True, order=True)
+class Stream:
+    """What a training run saved over and over: its raw weights, an EMA of them, a target network, LoRA factors.
 
     Args:
-        tensors: by name, in the order of the file.
-        step: training step where the file's metadata names one, else None.
+        kind: which of these.
+        rate: of a constant-rate EMA, per training step, in (0, 1); None where unknown or another kind.
+        width: of a power-function EMA, relative standard deviation in (0, 0.29); None where unknown or another kind.
     """
 
-    tensors: Mapping[str, TensorSpec]
+    kind: StreamKind = "raw"
+    rate: float | None = None
+    width: float | None = None
+
+    def __str__(self) -> str:
+        if self.rate is not None:
+            return f"{self.kind}-{self.rate!r}"
+        return self.kind if self.width is None else f"{self.kind}-width-{self.width:g}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One set of weights on disk, described without reading it. A file may hold several (raw weights and an EMA).
+
+    Args:
+        path: the file, or the folder where the format is a folder.
+        part: where in it, in the reader's own terms; empty where there is nothing to choose.
+        stream: what the weights are, as far as the file or its name tells.
+        step: training step that the content or the name tells, else None.
+        tensors: by name as stored, wrapper prefixes included, in stored order.
+        reader: who reads it.
+        config: what the file says besides: an architecture's arguments, an adapter's configuration, text metadata.
+            JSON values.
+    """
+
+    path: Path
+    part: str
+    stream: Stream
     step: int | None
+    tensors: Mapping[str, TensorSpec]
+    reader: CheckpointReader = field(compare=False, repr=False)
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.part})" if self.part else str(self.path)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(spec.nbytes for spec in self.tensors.values())
+
+    def load(self) -> dict[str, Tensor]:
+        """All tensors by stored name, on the CPU; they may share memory with each other and with the file.
+
+        Raises:
+            CheckpointError: for a torn or inconsistent file, naming it.
+        """
+        return self.reader.load(self)
 
 
 class CheckpointReader(ABC):
-    """Reads one on-disk format. Stateless."""
+    """Reads one on-disk format. Stateless and picklable."""
 
     name: ClassVar[str]
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """True where the content of `path` (never its name) is of this format, torn or not."""
+        """True where the content of `path`, a file or a folder, is of this format, torn or not.
 
-    @abstractmethod
-    def header(self, path: Path) -> Header:
-        """Names, shapes, dtypes and step, without reading the tensors.
-
-        Raises:
-            CheckpointError: for a torn or inconsistent file, naming it.
+        The content decides, never the name alone. Cheap: a few kilobytes are read at most.
         """
 
     @abstractmethod
-    def load(self, path: Path) -> dict[str, Tensor]:
-        """All tensors, on the CPU.
+    def scan(self, path: Path) -> Sequence[Snapshot]:
+        """What `path` holds, without reading tensors where the format has a header.
+
+        Returns:
+            One entry per set of weights; none where the file is of this format and holds no weights (an optimizer's
+            state).
 
         Raises:
-            CheckpointError: for a torn or inconsistent file, naming it.
+            CheckpointError: for a torn or inconsistent file, naming it and what to do.
         """
+
+    @abstractmethod
+    def load(self, snapshot: Snapshot) -> dict[str, Tensor]:
+        """See `Snapshot.load`."""

@@ -18,7 +18,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from wsopt.checkpoints._base import CheckpointReader, Header, TensorSpec
+from wsopt.checkpoints._base import CheckpointReader, Snapshot, TensorSpec
+from wsopt.checkpoints._names import identify
 from wsopt.errors import CheckpointError
 from wsopt.files import write_bytes
 
@@ -47,6 +48,8 @@ class SafetensorsReader(CheckpointReader):
 
     def recognises(self, path: Path) -> bool:
         """See `CheckpointReader.recognises`."""
+        if not path.is_file():
+            return False
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(9)
@@ -55,8 +58,8 @@ class SafetensorsReader(CheckpointReader):
         (length,) = struct.unpack("<Q", start[:8])
         return start[8:9] == b"{" and 2 <= length <= _MAX_HEADER_BYTES and (length + 8 <= size or size < 1 << 20)
 
-    def header(self, path: Path) -> Header:
-        """See `CheckpointReader.header`."""
+    def scan(self, path: Path) -> list[Snapshot]:
+        """See `CheckpointReader.scan`."""
         raw, entries = _read_header(path)
         metadata = entries.pop("__metadata__", {})
         tensors: dict[str, TensorSpec] = {}
@@ -73,10 +76,13 @@ class SafetensorsReader(CheckpointReader):
                 f"{path} is torn: its header announces {expected:,} bytes, the file has {found:,}. "
                 f"Restore that file, or save that checkpoint again."
             )
-        return Header(tensors, _step_of(path, metadata))
+        stream, step = identify(path)
+        told = _step_of(path, metadata)
+        return [Snapshot(path, "", stream, step if told is None else told, tensors, self, dict(metadata))]
 
-    def load(self, path: Path) -> dict[str, Tensor]:
+    def load(self, snapshot: Snapshot) -> dict[str, Tensor]:
         """See `CheckpointReader.load`."""
+        path = snapshot.path
         try:
             return safetensors.torch.load_file(path)
         except (SafetensorError, OSError) as error:

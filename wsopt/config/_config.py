@@ -17,6 +17,7 @@ from wsopt.config.sections import (
     ReferenceSplit,
     ReportSection,
     SearchSection,
+    WeightspaceSection,
 )
 
 _UNHASHED = ("budget", "output", "plugins")
@@ -81,6 +82,7 @@ class Config(_Frozen):
     family: ComponentConfig
     train: SerializeAsAny[BaseModel] | None
     checkpoints: CheckpointsSection
+    weightspace: WeightspaceSection
     parameterization: ComponentConfig
     optimizer: ComponentConfig
     objective: ObjectiveConfig

@@ -101,7 +101,8 @@ class _Loader:
             values["report"] = self._report(plain["report"], objective)
         self._check_samples(plain["search"], plain["report"])
         self._raise()
-        paths = {"checkpoints": self._with_folders(values["checkpoints"]), "plugins": self.plugins}
+        paths: dict[str, Any] = {key: self._with_folders(key, values[key]) for key in ("checkpoints", "weightspace")}
+        paths["plugins"] = self.plugins
         return Config(**{**dict(top or ()), **values, **paths})
 
     # ---- sections
@@ -247,9 +248,9 @@ class _Loader:
                 files[path] = PluginFile(path=path, sha256=digest)
         return tuple(files.values())
 
-    def _with_folders(self, section: Section) -> Section:
-        paths = {key: getattr(section, key) for key in ("path", "ema_path")}
-        found = {key: self._path(("checkpoints", key), path) for key, path in paths.items() if path is not None}
+    def _with_folders(self, name: str, section: Section) -> Section:
+        paths = {key: value for key, value in dict(section).items() if isinstance(value, Path)}
+        found = {key: self._path((name, key), path) for key, path in paths.items()}
         return section.model_copy(update=found)
 
     def _path(self, key: Key, path: str | Path) -> Path:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ReferenceSplit = Literal["train", "validation", "test"]
 Quantize = Literal["none", "trunc", "round"]
+Kind = Literal["raw", "ema", "target", "lora"]
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
 # A power-function EMA with exponent 0 is the plain average, whose relative width is 1 / sqrt(12) = 0.2887.
@@ -81,6 +82,18 @@ class CheckpointsSection(Section):
     ema_path: Path | None = Field(default=None, description="folder of training-time EMAs, ema-RATE.safetensors")
     window: tuple[int, int] | None = Field(default=None, description="first and last training step, both included")
     interval: int | None = Field(default=None, ge=1, description="training steps between two checkpoints that are used")
+    steps: tuple[int, ...] | None = Field(default=None, min_length=2, description="exactly these training steps")
+    include: tuple[Pattern, ...] = Field(default=(), description="patterns (globs) of the file names to take")
+    exclude: tuple[Pattern, ...] = Field(default=(), description="patterns (globs) of the file names to leave out")
+    kind: Kind | None = Field(
+        default=None,
+        description="stream to take where there are several",
+    )
+    rate: Rate | None = Field(default=None, description="rate of the EMA stream to take")
+    width: Width | None = Field(default=None, description="relative width of the power-function EMA stream to take")
+    unreadable: Literal["error", "skip"] = Field(
+        default="error", description="torn and foreign files: an error, or passed over"
+    )
 
     @field_validator("path", "ema_path", mode="before")
     @classmethod
@@ -92,6 +105,47 @@ class CheckpointsSection(Section):
     def _ordered(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
         if value is not None and not 0 <= value[0] < value[1]:
             raise ValueError(f"must be [first, last] steps with 0 <= first < last, not {list(value)}")
+        return value
+
+
+class WeightspaceSection(Section):
+    """``[weightspace]``: how the checkpoints are held and merged."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="dtype of the resident differences; sums are in float32 in any case"
+    )
+    width: int = Field(default=16, ge=1, le=256, description="candidates merged in one pass over the weights")
+    memory: Literal["auto", "resident", "mapped"] = Field(
+        default="auto",
+        description="differences in memory, or in a file mapped into it; auto: as they fit",
+    )
+    cache: Path | None = Field(default=None, description="folder of the mapped file; OUTPUT/cache where not given")
+    devices: tuple[str, ...] = Field(
+        default=(), description="devices that share the differences; the run's where not given"
+    )
+    copy_from: Literal["first", "last"] | None = Field(
+        default=None,
+        description="checkpoint that differing tensors that are not floating come from",
+    )
+    batchnorm: Literal["combine", "copy", "recalculate"] = Field(
+        default="combine",
+        description="running statistics of BatchNorm: combined, of the last checkpoint, or made anew",
+    )
+    lora: Literal["auto", "dense", "factored"] = Field(
+        default="auto", description="how LoRA checkpoints are held: as dense differences, as factors, or as is smaller"
+    )
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        return _path_text(value)
+
+    @field_validator("devices")
+    @classmethod
+    def _known_devices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for device in value:
+            if not _DEVICE.fullmatch(device):
+                raise ValueError(f"must be names like 'cuda:0' or 'cpu', not {device!r}")
         return value
 
 
@@ -164,6 +218,7 @@ class ObjectiveSection(Section):
 
 PLAIN: Final[dict[str, type[Section]]] = {
     "checkpoints": CheckpointsSection,
+    "weightspace": WeightspaceSection,
     "baselines": BaselinesSection,
     "search": SearchSection,
     "report": ReportSection,

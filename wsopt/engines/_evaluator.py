@@ -20,7 +20,7 @@ from wsopt.objectives import to_grey_levels
 from wsopt.registry import Registry
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch, Coefficients, Job, MetricScore, Outcome, Score, Split, Target
-from wsopt.weightspace import DenseStack, WeightSpace
+from wsopt.weightspace import Grouping, SpaceSettings, WeightSpace, open_space
 
 _SPLITS: tuple[Split, ...] = ("search", "validation", "report")
 
@@ -33,11 +33,13 @@ class EvaluatorSpec:
         config: the resolved config.
         registry: where its names are looked up.
         checkpoints: the window, opened.
+        grouping: gives the layer group of each tensor (`Parameterization.grouping`); None lets all share coefficients.
     """
 
     config: Config
     registry: Registry
     checkpoints: CheckpointSet
+    grouping: Grouping | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +76,13 @@ class Evaluator:
         self._device = torch.device(config.device)
         self.family: ModelFamily = spec.registry.get("family", config.family.name).load()(config.family.params)
         self.model = self.family.build().to(self._device)
-        self.space: WeightSpace = DenseStack(spec.checkpoints, device=config.device)
-        # The anchor is loaded once in full, so that a wrong architecture is told before the first evaluation.
-        self.family.load(self.model, spec.checkpoints.load(0))
+        state = self.model.state_dict()
+        checkpoints = spec.checkpoints.named_as(state)
+        if checkpoints.kind != "lora":
+            # The anchor is loaded once in full, so that a wrong architecture is told before the first evaluation.
+            self.family.load(self.model, checkpoints.load(0))
+        settings = SpaceSettings(**config.weightspace.model_dump(), device=config.device)
+        self.space: WeightSpace = open_space(checkpoints, settings, spec.grouping, state)
         self.metrics = build_metrics(config, spec.registry)
         self._noise = {split: SampleNoise(config.seed, split) for split in _SPLITS}
 
@@ -117,7 +123,7 @@ class Evaluator:
             self.space.prepare(target.values[None])
             tensors = self.space.tensors(0)
         else:
-            tensors = self.space.file_tensors(target.path)
+            tensors = self.space.file_tensors(target)
         return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
     def floor(self) -> list[MetricScore]:
@@ -157,7 +163,7 @@ class Evaluator:
         if isinstance(job.target, Coefficients):
             self.space.write(job.slot % self.space.width, self.model)
         else:
-            self.space.write_file(job.target.path, self.model)
+            self.space.write_file(job.target, self.model)
 
     def _evaluate(self, job: Job, merge_seconds: float) -> Outcome:
         watch = _Stopwatch()

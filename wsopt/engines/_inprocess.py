@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from torch import Tensor
 
@@ -18,7 +19,8 @@ class InProcessEngine(Engine):
         """See `Engine.start`."""
         self._evaluator = Evaluator(spec)
         space = self._evaluator.space
-        return SpaceInfo(steps=space.steps, gram=space.gram() if gram else None)
+        representation: Literal["dense", "lora"] = "lora" if spec.checkpoints.kind == "lora" else "dense"
+        return SpaceInfo(space.steps, space.groups, space.gram() if gram else None, representation)
 
     def evaluate(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """See `Engine.evaluate`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from wsopt.types import FloatArray, SpaceInfo
@@ -16,11 +17,23 @@ class Parameterization(ABC):
     """
 
     name: ClassVar[str]
-    needs_gram: ClassVar[bool] = False
+
+    @property
+    def needs_gram(self) -> bool:
+        """Whether `bind` is to be given the Gram matrix of the differences."""
+        return False
+
+    def grouping(self, tensors: Mapping[str, tuple[int, ...]]) -> Mapping[str, str] | None:
+        """Layer group of each tensor, before the checkpoints are loaded; None where all share their coefficients.
+
+        Args:
+            tensors: shape by name of every tensor that may be combined, in the network's order.
+        """
+        return None
 
     @abstractmethod
     def bind(self, info: SpaceInfo) -> None:
-        """Learn the number of checkpoints, their steps and, if `needs_gram`, their Gram matrix.
+        """Learn the number of checkpoints, their steps, the layer groups and, if `needs_gram`, the Gram matrix.
 
         Raises:
             InputError: where the checkpoints do not fit (fewer than two).

@@ -29,7 +29,7 @@ class DifferenceBase(Parameterization):
                 f"the difference base needs at least 2 checkpoints, the window has {info.num_checkpoints}."
             )
         self._count = info.num_checkpoints
-        self._groups = len(info.groups)
+        self._groups = info.num_groups
 
     @property
     def dimension(self) -> int:

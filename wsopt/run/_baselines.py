@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from wsopt import parameterizations
 from wsopt.config import Config
@@ -34,23 +35,32 @@ class Baseline:
     rate: float | None = None
 
 
-def first_baselines(config: Config, steps: tuple[int, ...], emas: Mapping[str, Path]) -> list[Baseline]:
-    """All baselines but the ones that extend the grid of EMA rates."""
+def first_baselines(
+    config: Config, steps: tuple[int, ...], emas: Mapping[str, WeightsFile], groups: int = 1
+) -> list[Baseline]:
+    """All baselines but the ones that extend the grid of EMA rates.
+
+    Args:
+        config: names them.
+        steps: training steps of the K checkpoints.
+        emas: training-time EMAs by rate.
+        groups: G, number of layer groups; a baseline has the same coefficients in each.
+    """
     settings = config.baselines
     count = len(steps)
     found = [
-        Baseline("last", "last", _shared(parameterizations.single(count, count - 1))),
-        Baseline("uniform", "uniform", _shared(parameterizations.uniform(count))),
+        Baseline("last", "last", _shared(parameterizations.single(count, count - 1), groups)),
+        Baseline("uniform", "uniform", _shared(parameterizations.uniform(count), groups)),
     ]
     for index in _evenly(count - 1, settings.singles):
-        target = _shared(parameterizations.single(count, index))
+        target = _shared(parameterizations.single(count, index), groups)
         found.append(Baseline(f"single-{steps[index]}", "single", target))
     for width in settings.power_widths:
-        target = _shared(parameterizations.power_ema(steps, width))
+        target = _shared(parameterizations.power_ema(steps, width), groups)
         found.append(Baseline(f"power-{width:g}", "power", target))
-    for rate, path in sorted(emas.items(), key=lambda item: float(item[0])):
-        found.append(Baseline(f"train-ema-{rate}", "train-ema", WeightsFile(path)))
-    found += [ema_baseline(steps, rate) for rate in sorted(set(settings.ema_rates))]
+    for rate, weights in sorted(emas.items(), key=lambda item: _rate_order(item[0])):
+        found.append(Baseline(f"train-ema-{rate}", "train-ema", weights))
+    found += [ema_baseline(steps, rate, groups) for rate in sorted(set(settings.ema_rates))]
     return found
 
 
@@ -80,9 +90,9 @@ def is_start(config: Config, name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in config.search.starts)
 
 
-def ema_baseline(steps: tuple[int, ...], rate: float) -> Baseline:
+def ema_baseline(steps: tuple[int, ...], rate: float, groups: int = 1) -> Baseline:
     """The EMA of a rate as coefficients over the window."""
-    return Baseline(f"ema-{rate:.10g}", "ema", _shared(parameterizations.ema(steps, rate)), rate)
+    return Baseline(f"ema-{rate:.10g}", "ema", _shared(parameterizations.ema(steps, rate), groups), rate)
 
 
 def next_rate(losses: Mapping[float, float]) -> float | None:
@@ -101,8 +111,13 @@ def next_rate(losses: Mapping[float, float]) -> float | None:
     return None
 
 
-def _shared(alpha: FloatArray) -> Coefficients:
-    return Coefficients(alpha[None, :])
+def _rate_order(label: str) -> tuple[float, str]:
+    """By rate; EMAs of another kind (``unknown``, ``width-0.05``) after all rates."""
+    return (float(label) if label[0].isdigit() else 1.0, label)
+
+
+def _shared(alpha: FloatArray, groups: int) -> Coefficients:
+    return Coefficients(np.tile(alpha, (groups, 1)))
 
 
 def _evenly(stop: int, number: int) -> list[int]:

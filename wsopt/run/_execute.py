@@ -99,7 +99,8 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         parameterization: Parameterization = request.registry.get(
             "parameterization", config.parameterization.name
         ).load()(config.parameterization.params)
-        info = engine.start(EvaluatorSpec(config, request.registry, sources.checkpoints), parameterization.needs_gram)
+        spec = EvaluatorSpec(config, request.registry, sources.checkpoints, parameterization.grouping)
+        info = engine.start(spec, parameterization.needs_gram)
         parameterization.bind(info)
         for line in _plan_lines(config, sources, info, parameterization, engine):
             progress.line(line)

@@ -6,19 +6,19 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from wsopt.checkpoints import CheckpointSet
 from wsopt.config import Config
+from wsopt.types import WeightsFile
 
 _PACKAGES = ("wsopt", "torch", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "pluggy")
 _DECISIVE = ("python", "packages", "machine", "threads", "device")
 
 
-def content_fingerprint(checkpoints: str, emas: Mapping[str, Path]) -> str:
+def content_fingerprint(checkpoints: str, emas: Mapping[str, WeightsFile]) -> str:
     """Hexadecimal digest over the content of the checkpoints and of the training-time EMA files.
 
     Args:
@@ -26,10 +26,12 @@ def content_fingerprint(checkpoints: str, emas: Mapping[str, Path]) -> str:
         emas: the latter, by rate.
     """
     digest = hashlib.sha256(checkpoints.encode())
-    for rate, path in sorted(emas.items()):
+    for rate, weights in sorted(emas.items()):
         digest.update(f"{rate} ".encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        inside = sorted(path for path in weights.path.rglob("*") if path.is_file()) or [weights.path]
+        for path in inside:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from wsopt.run._baselines import Baseline, check_feasible, ema_baseline, first_b
 from wsopt.run._journal import Event
 from wsopt.run._session import Session, outcome_event
 from wsopt.seeding import child_generator
-from wsopt.types import Candidate, Coefficients, FloatArray, Job, Outcome, Result, SpaceInfo, Start
+from wsopt.types import Candidate, Coefficients, FloatArray, Job, Outcome, Result, SpaceInfo, Start, WeightsFile
 
 _ASK = 32
 """Most candidates per ask: two merge blocks, so that an optimizer with large generations does not fill the memory."""
@@ -64,13 +63,13 @@ class Tally:
         return [trial for trial in self.trials if isinstance(trial.target, Coefficients)]
 
 
-def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path], tally: Tally) -> None:
+def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, WeightsFile], tally: Tally) -> None:
     """Score all baselines on the search split, extending the grid of EMA rates where an end of it wins.
 
     Raises:
         InputError: where the budget does not cover them.
     """
-    pending = first_baselines(session.config, info.steps, emas)
+    pending = first_baselines(session.config, info.steps, emas, info.num_groups)
     check_feasible(session.config, pending)
     extensions = session.config.baselines.extend
     with session.progress.stage("baselines", len(pending)) as stage:
@@ -86,7 +85,7 @@ def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Path],
             rate = next_rate(rates) if extensions > 0 else None
             if rate is not None:
                 extensions -= 1
-                pending = [ema_baseline(info.steps, rate)]
+                pending = [ema_baseline(info.steps, rate, info.num_groups)]
 
 
 def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tally, stage: Stage) -> None:

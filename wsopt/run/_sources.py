@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsopt.checkpoints import CheckpointReader, CheckpointSet, open_checkpoints
+from wsopt.checkpoints import CheckpointReader, CheckpointSet, Selection, Snapshot, open_checkpoints, scan
 from wsopt.config import Config
 from wsopt.errors import CheckpointError
 from wsopt.families import ModelFamily, TrainedSet
 from wsopt.progress import Progress
 from wsopt.registry import Registry
 from wsopt.run._baselines import check_feasible, first_baselines
-
-_EMA_NAME = re.compile(r"ema-(0?\.\d+)\.safetensors")
+from wsopt.types import WeightsFile
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Sources:
     """The opened window, the training-time EMAs by rate, and what training measured (None where none was needed)."""
 
     checkpoints: CheckpointSet
-    emas: Mapping[str, Path]
+    emas: Mapping[str, WeightsFile]
     training: Mapping[str, Any] | None
 
 
@@ -52,16 +50,14 @@ def find_sources(config: Config, registry: Registry, progress: Progress) -> Sour
         Interrupted: where training was stopped on request.
     """
     settings = config.checkpoints
-    training: Mapping[str, Any] | None = None
     if settings.path is not None:
-        folder, emas = settings.path, _emas(settings.ema_path)
-    else:
-        assert config.train is not None
-        family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
-        dataset = registry.get("dataset", config.data.name).load()(config.data.params)
-        trained = family.train(config.train, dataset, training_folder(config), progress)
-        folder, emas, training = trained.checkpoints, dict(trained.emas), trained.facts
-    return Sources(open_window(config, registry, folder), emas, training)
+        checkpoints = open_window(config, registry, settings.path)
+        return Sources(checkpoints, _emas(config, registry, checkpoints), None)
+    assert config.train is not None
+    family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
+    dataset = registry.get("dataset", config.data.name).load()(config.data.params)
+    trained = family.train(config.train, dataset, training_folder(config), progress)
+    return Sources(open_window(config, registry, trained.checkpoints), _trained_emas(trained), trained.facts)
 
 
 def trained_set(config: Config, registry: Registry) -> TrainedSet | None:
@@ -71,15 +67,15 @@ def trained_set(config: Config, registry: Registry) -> TrainedSet | None:
     return family.trained(config.train, training_folder(config))
 
 
-def known_emas(config: Config, registry: Registry) -> dict[str, Path]:
+def known_emas(config: Config, registry: Registry) -> dict[str, WeightsFile]:
     """The training-time EMAs by rate, as far as they are on disk; a recipe that has to train counts with its rates."""
     if config.checkpoints.path is not None:
-        return _emas(config.checkpoints.ema_path)
+        return _emas(config, registry, open_window(config, registry, config.checkpoints.path))
     trained = trained_set(config, registry)
     if trained is not None:
-        return dict(trained.emas)
+        return _trained_emas(trained)
     rates = getattr(config.train, "ema_rates", ())
-    return {f"{rate:g}": training_folder(config) for rate in rates}
+    return {f"{rate:g}": WeightsFile(training_folder(config)) for rate in rates}
 
 
 def check_before_training(config: Config, registry: Registry) -> None:
@@ -92,21 +88,44 @@ def check_before_training(config: Config, registry: Registry) -> None:
 
 def open_window(config: Config, registry: Registry, folder: Path) -> CheckpointSet:
     """The config's window of the checkpoints in `folder`."""
-    readers: list[CheckpointReader] = [component.load()() for component in registry.all("reader")]
-    return open_checkpoints(folder, readers, config.checkpoints.window, config.checkpoints.interval)
+    return open_checkpoints(folder, checkpoint_readers(registry), _selection(config))
 
 
-def _emas(folder: Path | None) -> dict[str, Path]:
-    if folder is None:
-        return {}
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder} is not a folder. Set checkpoints.ema_path to the folder of ema-RATE.safetensors."
-        )
-    found = {match.group(1): path for path in sorted(folder.iterdir()) if (match := _EMA_NAME.fullmatch(path.name))}
-    if not found:
-        raise CheckpointError(
-            f"{folder} holds no training-time EMA: expected files named like ema-0.999.safetensors. "
-            f"Leave checkpoints.ema_path out where there are none."
-        )
-    return found
+def checkpoint_readers(registry: Registry) -> list[CheckpointReader]:
+    """Every registered reader, in the order of registration."""
+    return [component.load()() for component in registry.all("reader")]
+
+
+def _selection(config: Config) -> Selection:
+    return Selection(**config.checkpoints.model_dump(exclude={"path", "ema_path"}))
+
+
+def _trained_emas(trained: TrainedSet) -> dict[str, WeightsFile]:
+    return {rate: WeightsFile(path) for rate, path in trained.emas.items()}
+
+
+def _emas(config: Config, registry: Registry, checkpoints: CheckpointSet) -> dict[str, WeightsFile]:
+    """Training-time EMAs by rate: those beside the checkpoints at their last step, and those of `ema_path`."""
+    found = [snapshot for snapshot in checkpoints.emas if snapshot.step == checkpoints.steps[-1]]
+    folder = config.checkpoints.ema_path
+    if folder is not None:
+        if not folder.is_dir():
+            raise CheckpointError(
+                f"{folder} is not a folder. Set checkpoints.ema_path to the folder of ema-RATE.safetensors."
+            )
+        last = [one for one in scan([folder], checkpoint_readers(registry)).snapshots if one.stream.kind == "ema"]
+        last = [one for one in last if one.step is None or one.step == checkpoints.steps[-1]]
+        if not last:
+            raise CheckpointError(
+                f"{folder} holds no training-time EMA of step {checkpoints.steps[-1]}: expected files named like "
+                f"ema-0.999.safetensors. Leave checkpoints.ema_path out where there are none."
+            )
+        found += last
+    return {_ema_label(snapshot): WeightsFile(snapshot.path, snapshot.part) for snapshot in found}
+
+
+def _ema_label(snapshot: Snapshot) -> str:
+    stream = snapshot.stream
+    if stream.rate is not None:
+        return f"{stream.rate:.10g}"
+    return "unknown" if stream.width is None else f"width-{stream.width:g}"

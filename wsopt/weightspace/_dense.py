@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from wsopt.checkpoints import CheckpointSet
 from wsopt.errors import CheckpointError
-from wsopt.types import FloatArray
-from wsopt.weightspace._base import WeightSpace
+from wsopt.types import FloatArray, WeightsFile
+from wsopt.weightspace._base import Grouping, Policy, SpaceSettings, WeightSpace
 from wsopt.weightspace._layout import FlatLayout, make_layout
 
 _GRAM_COLUMNS = 1 << 16
@@ -28,21 +28,29 @@ class DenseStack(WeightSpace):
 
     Args:
         checkpoints: the window.
-        width: number of candidates merged per pass. Partial blocks are padded to it, because a matrix product of
-            another height may round differently.
-        device: where the stack lives.
+        settings: how they are held. Partial blocks are padded to its width, because a matrix product of another height
+            may round differently.
+        grouping: gives the layer group of each floating tensor; None lets all share their coefficients.
 
     Raises:
         CheckpointError: a NaN in a checkpoint, or a non-floating tensor that differs between checkpoints.
     """
 
-    def __init__(self, checkpoints: CheckpointSet, width: int = BLOCK_WIDTH, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        checkpoints: CheckpointSet,
+        settings: SpaceSettings | None = None,
+        grouping: Grouping | None = None,
+    ) -> None:
+        settings = settings or SpaceSettings()
         self.checkpoints = checkpoints
-        self.width = width
-        self._device = torch.device(device)
+        self.width = settings.width
+        floating = {name: spec.shape for name, spec in checkpoints.tensors.items() if spec.dtype.is_floating_point}
+        self._groups = None if grouping is None else grouping(floating)
+        self._device = torch.device(settings.device)
         self._digest = hashlib.sha256()
         self._anchor_tensors = self._load(0)
-        self.layout = make_layout(checkpoints.tensors)
+        self.layout = make_layout(checkpoints.tensors, groups=self._groups)
         self.anchor = self._flatten(self._anchor_tensors, self.layout)
         self.differences = torch.empty(len(checkpoints) - 1, self.layout.size, device=self._device)
         varies = {slot.name: False for slot in self.layout.slots}
@@ -51,13 +59,23 @@ class DenseStack(WeightSpace):
         constant = [name for name, differs in varies.items() if not differs]
         if constant:
             self._drop(constant)
-        self._block = torch.zeros(width, self.layout.size, device=self._device)
-        self._rows: list[FloatArray | None] = [None] * width
+        self._block = torch.zeros(self.width, self.layout.size, device=self._device)
+        self._rows: list[FloatArray | None] = [None] * self.width
 
     @property
     def steps(self) -> tuple[int, ...]:
         """See `WeightSpace.steps`."""
         return self.checkpoints.steps
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """See `WeightSpace.groups`."""
+        return self.layout.groups
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """See `WeightSpace.policies`."""
+        return {name: self.layout.copied.get(name, "combine") for name in self.checkpoints.tensors}
 
     @property
     def nbytes(self) -> int:
@@ -72,12 +90,13 @@ class DenseStack(WeightSpace):
     def gram(self) -> FloatArray:
         """See `WeightSpace.gram`. Streamed over columns with float64 accumulation."""
         count = len(self.checkpoints)
-        total = torch.zeros(count - 1, count - 1, dtype=torch.float64)
-        for at in range(0, self.layout.size, _GRAM_COLUMNS):
-            wide = self.differences[:, at : at + _GRAM_COLUMNS].to("cpu", torch.float64)
-            total += wide @ wide.T
-        full = np.zeros((count, count))
-        full[1:, 1:] = total.numpy()
+        full = np.zeros((len(self.groups), count, count))
+        for group, (start, stop) in enumerate(self.layout.group_ranges):
+            total = torch.zeros(count - 1, count - 1, dtype=torch.float64)
+            for at in range(start, stop, _GRAM_COLUMNS):
+                wide = self.differences[:, at : min(at + _GRAM_COLUMNS, stop)].to("cpu", torch.float64)
+                total += wide @ wide.T
+            full[group, 1:, 1:] = total.numpy()
         return full
 
     def prepare(self, coefficients: FloatArray, rows: tuple[int, ...] | None = None) -> None:
@@ -121,13 +140,13 @@ class DenseStack(WeightSpace):
         """See `WeightSpace.write`."""
         _fill(self.tensors(row), model)
 
-    def file_tensors(self, path: Path) -> dict[str, Tensor]:
+    def file_tensors(self, target: WeightsFile) -> dict[str, Tensor]:
         """See `WeightSpace.file_tensors`."""
-        return self.checkpoints.load_weights(path)
+        return self.checkpoints.load_weights(target.path, target.part)
 
-    def write_file(self, path: Path, model: nn.Module) -> None:
+    def write_file(self, target: WeightsFile, model: nn.Module) -> None:
         """See `WeightSpace.write_file`."""
-        _fill(self.file_tensors(path), model)
+        _fill(self.file_tensors(target), model)
 
     def _load(self, index: int) -> dict[str, Tensor]:
         tensors = self.checkpoints.load(index)
@@ -162,7 +181,7 @@ class DenseStack(WeightSpace):
     def _drop(self, constant: list[str]) -> None:
         """Take constant tensors out of the flat vector."""
         old = {slot.name: slot for slot in self.layout.slots}
-        self.layout = make_layout(self.checkpoints.tensors, constant)
+        self.layout = make_layout(self.checkpoints.tensors, constant, self._groups)
         kept = [torch.arange(old[slot.name].start, old[slot.name].stop) for slot in self.layout.slots]
         columns = (torch.cat(kept) if kept else torch.empty(0, dtype=torch.int64)).to(self._device)
         self.anchor = self.anchor[columns]

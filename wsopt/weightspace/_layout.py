@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from wsopt.checkpoints import TensorSpec
-
-Policy = Literal["combine", "constant", "not floating"]
+from wsopt.weightspace._base import Policy
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,13 @@ class FlatLayout:
     Args:
         slots: the tensors that are combined, in flat order.
         copied: the tensors that are not, with the reason.
+        groups: names of the G layer groups.
         group_ranges: ``(start, stop)`` of each group's columns.
     """
 
     slots: tuple[Slot, ...]
     copied: Mapping[str, Policy]
+    groups: tuple[str, ...]
     group_ranges: tuple[tuple[int, int], ...]
 
     @property
@@ -43,7 +43,7 @@ class FlatLayout:
 
 
 def make_layout(
-    tensors: Mapping[str, TensorSpec], constant: Sequence[str] = (), groups: Mapping[str, int] | None = None
+    tensors: Mapping[str, TensorSpec], constant: Sequence[str] = (), groups: Mapping[str, str] | None = None
 ) -> FlatLayout:
     """Lay out `tensors`.
 
@@ -51,24 +51,24 @@ def make_layout(
         tensors: what every checkpoint holds.
         constant: names of floating tensors that are equal in all checkpoints; they are copied from the anchor, because
             (sum alpha) * constant is the constant only where the coefficients sum to 1 exactly.
-        groups: group index by tensor name; None puts all into group 0.
+        groups: layer group by tensor name; None puts all into one. Groups are numbered as they first occur.
     """
     copied: dict[str, Policy] = {}
-    members: dict[int, list[str]] = {}
+    members: dict[str, list[str]] = {}
     for name, spec in tensors.items():
         if not spec.dtype.is_floating_point:
             copied[name] = "not floating"
         elif name in set(constant):
             copied[name] = "constant"
         else:
-            members.setdefault(0 if groups is None else groups[name], []).append(name)
+            members.setdefault("all" if groups is None else groups[name], []).append(name)
     slots: list[Slot] = []
     ranges: list[tuple[int, int]] = []
     position = 0
-    for group in range(max(members, default=0) + 1):
+    for group, names in enumerate(members.values()):
         first = position
-        for name in members.get(group, []):
+        for name in names:
             slots.append(Slot(name, tensors[name], group, position, position + tensors[name].numel))
             position = slots[-1].stop
         ranges.append((first, position))
-    return FlatLayout(tuple(slots), copied, tuple(ranges))
+    return FlatLayout(tuple(slots), copied, tuple(members) or ("all",), tuple(ranges) or ((0, 0),))

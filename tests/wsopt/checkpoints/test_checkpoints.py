@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wsopt.checkpoints import CheckpointSet, SafetensorsReader, open_checkpoints
+from wsopt.checkpoints import CheckpointSet, SafetensorsReader, Selection, open_checkpoints
 from wsopt.errors import CheckpointError, ExitCode
 from wsopt.weightspace import DenseStack
 
@@ -24,7 +24,7 @@ def save(path: Path, step: int | None = None, **tensors: torch.Tensor) -> Path:
 
 
 def opened(folder: Path, window: tuple[int, int] | None = None, interval: int | None = None) -> CheckpointSet:
-    return open_checkpoints(folder, READERS, window, interval)
+    return open_checkpoints(folder, READERS, Selection(window=window, interval=interval))
 
 
 def failure(folder: Path) -> str:

@@ -37,6 +37,7 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "family",
         "train",
         "checkpoints",
+        "weightspace",
         "parameterization",
         "optimizer",
         "objective",
@@ -56,6 +57,13 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "ema_path": None,
         "window": None,
         "interval": None,
+        "steps": None,
+        "include": [],
+        "exclude": [],
+        "kind": None,
+        "rate": None,
+        "width": None,
+        "unreadable": "error",
     }
     assert resolved["objective"] == {
         "name": "fid",

@@ -15,7 +15,7 @@ from torch import nn
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
 from wsopt.errors import CheckpointError
 from wsopt.types import FloatArray
-from wsopt.weightspace import DenseStack
+from wsopt.weightspace import DenseStack, SpaceSettings
 
 COUNT = 7
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(folder: Path) -> DenseStack:
-    return DenseStack(open_checkpoints(folder, [SafetensorsReader()]), width=4)
+    return DenseStack(open_checkpoints(folder, [SafetensorsReader()]), SpaceSettings(width=4))
 
 
 def merge(stack: DenseStack, alpha: FloatArray, row: int = 0) -> dict[str, torch.Tensor]:
@@ -96,9 +96,9 @@ def test_permuting_checkpoints_with_their_coefficients_changes_nothing(folder: P
     order = [3, 0, 6, 2, 5, 1, 4]
     for place, source in enumerate(order):
         (tmp_path / f"{place + 1}.safetensors").write_bytes((folder / f"{source + 1}.safetensors").read_bytes())
-    permuted = DenseStack(open_checkpoints(tmp_path, [SafetensorsReader()]), width=4)
+    permuted = DenseStack(open_checkpoints(tmp_path, [SafetensorsReader()]), SpaceSettings(width=4))
     alpha = np.array([0.5, -1.0, 2.0, 0.25, -0.75, 0.5, -0.5])
-    plain = DenseStack(open_checkpoints(folder, [SafetensorsReader()]), width=4)
+    plain = DenseStack(open_checkpoints(folder, [SafetensorsReader()]), SpaceSettings(width=4))
     first, second = merge(plain, alpha), merge(permuted, alpha[order])
     for name in ("a.weight", "a.bias"):
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5)
@@ -132,7 +132,7 @@ def test_gram_is_that_of_the_differences(stack: DenseStack, folder: Path) -> Non
         ]
     )
     differences = flat - flat[0]
-    np.testing.assert_allclose(stack.gram(), differences @ differences.T, atol=1e-5)
+    np.testing.assert_allclose(stack.gram()[0], differences @ differences.T, atol=1e-5)
 
 
 def test_write_fills_the_model_in_place_and_refuses_another(stack: DenseStack) -> None:
