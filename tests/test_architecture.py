@@ -38,8 +38,8 @@ GRAPH: dict[str, set[str]] = {
     "families": {"datasets", "errors", "progress", "seeding", "types"},
     "objectives": {"config", "datasets", "errors", "seeding", "types"},
     "optimizers": {"config", "types"},
-    "parameterizations": {"errors", "types"},
-    "weightspace": {"checkpoints", "errors", "types"},
+    "parameterizations": {"config", "errors", "types"},
+    "weightspace": {"checkpoints", "errors", "files", "types"},
     # What family plugins share; the core does not know it.
     "diffusion": {"errors"},
     # The run puts the parts together.
@@ -52,15 +52,23 @@ GRAPH: dict[str, set[str]] = {
         "parameterizations", "progress", "registry", "report", "seeding", "types", "weightspace",
     },
     "report": {"errors", "files", "types"},
-    "cli": {"config", "errors", "plugin_manager", "progress", "registry", "report", "run"},
-    "testing": {"families", "hookspecs", "seeding", "types"},
+    "merge": {
+        "checkpoints", "config", "errors", "files", "parameterizations", "progress", "registry", "run", "types",
+        "weightspace",
+    },
+    "cli": {"checkpoints", "config", "errors", "merge", "plugin_manager", "progress", "registry", "report", "run"},
+    "testing": {"checkpoints", "errors", "families", "hookspecs", "parameterizations", "seeding", "types"},
 }  # fmt: skip
 """Package or module of wsopt -> the others that it imports, function-local and type-checking imports included."""
 
 ABSTRACTIONS = {"checkpoints", "families", "objectives", "optimizers", "parameterizations", "weightspace"}
-CONTRACTS = {("weightspace", "checkpoints"): {"CheckpointSet", "TensorSpec"}}
+CONTRACTS = {
+    ("weightspace", "checkpoints"): {
+        "CheckpointSet", "LoraAdapter", "LoraFactors", "Snapshot", "TensorSpec", "adapter_at", "check_finite",
+        "default_style", "export_metadata", "export_tensors", "looks_like_lora", "lora_modules", "read_adapter",
+    }
+}  # fmt: skip
 """The only names that pass between the abstractions."""
-
 NO_TORCH = {
     "_builtin", "cli", "config", "datasets", "errors", "files", "hookspecs", "memory", "optimizers",
     "parameterizations", "plugin_manager", "progress", "registry", "report", "seeding", "types",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from wsopt.config.params import FidParams, LcscParams, RandomParams
+from wsopt.config.params import (
+    DifferenceParams,
+    DirectParams,
+    FidParams,
+    LayerwiseParams,
+    LcscParams,
+    LoraParams,
+    RandomParams,
+)
 from wsopt.hookspecs import Register, hookimpl
 
 
@@ -22,13 +30,22 @@ def register_optimizers(register: Register) -> None:
 @hookimpl
 def register_parameterizations(register: Register) -> None:
     """See `wsopt.hookspecs.register_parameterizations`."""
-    register("difference", "wsopt.parameterizations:DifferenceBase")
+    register("difference", "wsopt.parameterizations:DifferenceBase", params=DifferenceParams)
+    register("direct", "wsopt.parameterizations:Direct", params=DirectParams)
+    register("layerwise", "wsopt.parameterizations:Layerwise", params=LayerwiseParams)
+    register("lora", "wsopt.parameterizations:Lora", params=LoraParams)
 
 
 @hookimpl
 def register_checkpoint_readers(register: Register) -> None:
     """See `wsopt.hookspecs.register_checkpoint_readers`."""
+    # Folders and shards first: a shard alone looks like a checkpoint of its own.
+    register("diffusers", "wsopt.checkpoints:DiffusersReader")
+    register("safetensors-sharded", "wsopt.checkpoints:ShardedReader")
     register("safetensors", "wsopt.checkpoints:SafetensorsReader")
+    register("torch", "wsopt.checkpoints:TorchReader")
+    register("edm-pickle", "wsopt.checkpoints:EdmPickleReader")
+    register("flax", "wsopt.checkpoints:FlaxReader")
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from wsopt.checkpoints._base import CheckpointReader, Snapshot, StreamKind, TensorSpec
 from wsopt.checkpoints._prefix import fitting_prefix, shared_prefix
+from wsopt.checkpoints._scan import Problem, reader_for
 from wsopt.errors import CheckpointError
 
 
@@ -23,13 +25,19 @@ class CheckpointSet:
         steps: their training steps, ascending.
         tensors: what every one of them holds, by name without wrapper prefixes (``module.``, ``_orig_mod.``,
             ``model.``), or as `named_as` made them.
-        emas: EMA weights that lie beside them, of other streams, at any step.
+        emas: EMA weights of the same network that lie beside them, of other streams, at any step.
+        readers: formats that `load_weights` knows besides the checkpoints' own.
+        skipped: torn and foreign files that were passed over because the selection says so.
+        notes: what else was passed over (copies of a checkpoint), one sentence each.
     """
 
     snapshots: tuple[Snapshot, ...]
     steps: tuple[int, ...]
     tensors: Mapping[str, TensorSpec]
     emas: tuple[Snapshot, ...] = ()
+    readers: tuple[CheckpointReader, ...] = field(default=(), repr=False, compare=False)
+    skipped: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
     _prefix: str = field(default="", repr=False)
 
     def __len__(self) -> int:
@@ -39,6 +47,11 @@ class CheckpointSet:
     def paths(self) -> tuple[Path, ...]:
         """The K files or folders."""
         return tuple(snapshot.path for snapshot in self.snapshots)
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """What of the folder is not used and why, a sentence each."""
+        return (*self.notes, *(problem.text for problem in self.skipped))
 
     @property
     def kind(self) -> StreamKind:
@@ -65,14 +78,22 @@ class CheckpointSet:
         return self._load(self.snapshots[index])
 
     def load_weights(self, path: Path, part: str = "") -> dict[str, Tensor]:
-        """Other weights of the same network (a training-time EMA), held to the same names and shapes.
+        """Other weights of the same network (a training-time EMA), of any format that `readers` know.
+
+        Args:
+            path: the file or folder.
+            part: which of its sets of weights (`Snapshot.part`); empty where it holds one.
+
+        Returns:
+            By the names of `tensors`; shapes are the same, floating dtypes may be others (an EMA is often kept in
+            float32 beside float16 checkpoints).
 
         Raises:
             CheckpointError: where `path` cannot be read, has no such part, or does not fit.
         """
-        snapshot = self._find(path, part)
+        snapshot = self.find(path, part)
         named = {self._prefix + name: spec for name, spec in _unwrapped(snapshot).items()}
-        _compare(self.tensors, self.snapshots[0], named, snapshot)
+        _compare(self.tensors, self.snapshots[0], named, snapshot, same_dtypes=False)
         return self._load(snapshot)
 
     def _load(self, snapshot: Snapshot) -> dict[str, Tensor]:
@@ -81,36 +102,58 @@ class CheckpointSet:
         check_finite(snapshot, tensors)
         return tensors
 
-    def _find(self, path: Path, part: str) -> Snapshot:
-        readers: list[CheckpointReader] = [snapshot.reader for snapshot in self.snapshots]
-        try:
-            reader = next((one for one in readers if one.recognises(path)), None)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    def find(self, path: Path, part: str = "") -> Snapshot:
+        """The weights at `path`, of any format that `readers` know, not yet compared with the checkpoints.
+
+        Raises:
+            CheckpointError: where `path` cannot be read or has no such part.
+        """
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist. Give the file or folder of the weights.")
+        readers = list(dict.fromkeys([*(snapshot.reader for snapshot in self.snapshots), *self.readers]))
+        reader = reader_for(path, readers)
         if reader is None:
-            raise CheckpointError(f"{path} is not of the checkpoints' format ({readers[0].name}). Save it like them.")
-        found = [snapshot for snapshot in reader.scan(path) if part in ("", snapshot.part)]
-        if len(found) != 1:
-            what = "weights" if not part else f"part {part!r}"
-            raise CheckpointError(f"{path} holds {len(found)} sets of {what}, expected one.")
-        return found[0]
+            known = ", ".join(sorted({one.name for one in readers}))
+            raise CheckpointError(f"{path} is of no known format ({known}). Save it in one of them.")
+        found = reader.scan(path)
+        fitting = [snapshot for snapshot in found if part in ("", snapshot.part)]
+        if len(fitting) != 1:
+            what = f"{len(fitting)} sets of weights" if not part else f"no part {part!r}"
+            parts = ", ".join(f"{snapshot.part!r} ({snapshot.stream})" for snapshot in found) or "none"
+            raise CheckpointError(f"{path} holds {what}, expected one (its parts: {parts}). Name one of them.")
+        return fitting[0]
 
 
-def make_set(snapshots: Sequence[Snapshot], steps: Sequence[int], emas: Sequence[Snapshot] = ()) -> CheckpointSet:
+def make_set(
+    snapshots: Sequence[Snapshot],
+    steps: Sequence[int],
+    emas: Sequence[Snapshot] = (),
+    *,
+    readers: Sequence[CheckpointReader] = (),
+    skipped: Sequence[Problem] = (),
+    notes: Sequence[str] = (),
+) -> CheckpointSet:
     """Compare headers and make the set.
 
     Args:
         snapshots: of one stream, in the order of `steps`.
         steps: training steps, ascending.
         emas: EMA weights beside them.
+        readers: see `CheckpointSet`.
+        skipped: see `CheckpointSet`.
+        notes: see `CheckpointSet`.
 
     Raises:
         CheckpointError: where a tensor's name, shape or dtype differs between checkpoints.
     """
     tensors = _unwrapped(snapshots[0])
     for snapshot in snapshots[1:]:
-        _compare(tensors, snapshots[0], _unwrapped(snapshot), snapshot)
-    return CheckpointSet(tuple(snapshots), tuple(steps), tensors, tuple(emas))
+        # Of LoRA factors the products must fit, not the ranks: the weight space compares these.
+        if snapshot.stream.kind != "lora":
+            _compare(tensors, snapshots[0], _unwrapped(snapshot), snapshot)
+    return CheckpointSet(
+        tuple(snapshots), tuple(steps), tensors, tuple(emas), tuple(readers), tuple(skipped), tuple(notes)
+    )
 
 
 def check_finite(where: object, tensors: Mapping[str, Tensor]) -> None:
@@ -124,7 +167,10 @@ def check_finite(where: object, tensors: Mapping[str, Tensor]) -> None:
         if not tensor.is_floating_point():
             continue
         # torch has no isfinite for 8-bit floats.
-        values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+        values = tensor.detach().float() if tensor.dtype.itemsize == 1 else tensor.detach()
+        # One pass for the usual case: a finite sum has finite terms.
+        if values.dtype != torch.float64 and math.isfinite(float(values.sum())):
+            continue
         bad = int((~values.isfinite()).sum())
         found = "NaN or infinite"
         if not bad and values.dtype == torch.float64:
@@ -143,19 +189,36 @@ def _unwrapped(snapshot: Snapshot) -> dict[str, TensorSpec]:
 
 
 def _compare(
-    tensors: Mapping[str, TensorSpec], anchor: Snapshot, other: Mapping[str, TensorSpec], where: Snapshot
+    tensors: Mapping[str, TensorSpec],
+    anchor: Snapshot,
+    other: Mapping[str, TensorSpec],
+    where: Snapshot,
+    *,
+    same_dtypes: bool = True,
 ) -> None:
+    """Raise CheckpointError where `other`, of `where`, is not as `tensors`, of `anchor`."""
     missing = [f"it lacks tensor {name}" for name in tensors if name not in other]
     extra = [f"it has a tensor {name} that the other lacks" for name in other if name not in tensors]
+    pairs = {name: (other[name], spec) for name, spec in tensors.items() if name in other}
+    reshaped = [name for name, (one, spec) in pairs.items() if one.shape != spec.shape]
+    retyped = [
+        name
+        for name, (one, spec) in pairs.items()
+        if one.dtype != spec.dtype and (same_dtypes or one.dtype.is_floating_point != spec.dtype.is_floating_point)
+    ]
     differing = [
-        f"tensor {name} is {other[name]} and {spec} in the other"
-        for name, spec in tensors.items()
-        if name in other and other[name] != spec
+        f"tensor {name} is {other[name]} and {tensors[name]} in the other"
+        for name in pairs
+        if name in {*reshaped, *retyped}
     ]
     problems = missing + extra + differing
-    if problems:
-        more = f" (and {len(problems) - 3} more differences)" if len(problems) > 3 else ""
-        raise CheckpointError(
-            f"{where} does not fit {anchor}: {'; '.join(problems[:3])}{more}. "
-            f"All checkpoints must come from one training run; move the foreign one out of the folder."
-        )
+    if not problems:
+        return
+    more = f" (and {len(problems) - 3} more differences)" if len(problems) > 3 else ""
+    hint = "All checkpoints must come from one training run; leave the foreign one out"
+    if not (missing or extra or reshaped):
+        hint = "Only dtypes differ: save it again in the precision of the others, or leave it out"
+    raise CheckpointError(
+        f"{where} does not fit {anchor}: {'; '.join(problems[:3])}{more}. "
+        f'{hint} (checkpoints.exclude = ["{where.path.name}"], or checkpoints.window).'
+    )

@@ -79,7 +79,9 @@ class CheckpointsSection(Section):
     """``[checkpoints]``: which checkpoints are combined."""
 
     path: Path | None = Field(default=None, description="folder of the checkpoints; with it, [train] is not used")
-    ema_path: Path | None = Field(default=None, description="folder of training-time EMAs, ema-RATE.safetensors")
+    ema_path: Path | None = Field(
+        default=None, description="folder of training-time EMAs that do not lie beside the checkpoints"
+    )
     window: tuple[int, int] | None = Field(default=None, description="first and last training step, both included")
     interval: int | None = Field(default=None, ge=1, description="training steps between two checkpoints that are used")
     steps: tuple[int, ...] | None = Field(default=None, min_length=2, description="exactly these training steps")
@@ -91,6 +93,7 @@ class CheckpointsSection(Section):
     )
     rate: Rate | None = Field(default=None, description="rate of the EMA stream to take")
     width: Width | None = Field(default=None, description="relative width of the power-function EMA stream to take")
+    part: Pattern | None = Field(default=None, description="component to take where files hold several of one stream")
     unreadable: Literal["error", "skip"] = Field(
         default="error", description="torn and foreign files: an error, or passed over"
     )

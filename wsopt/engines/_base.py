@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
-from torch import Tensor
-
-from wsopt.engines._evaluator import EvaluatorSpec, Rendered
+from wsopt.engines._evaluator import EvaluatorSpec, Export, Rendered
 from wsopt.types import Job, MetricScore, Outcome, SpaceInfo, Split, Target
 
 
@@ -32,17 +30,22 @@ class Engine(ABC):
         """The first `count` samples of a split, to look at."""
 
     @abstractmethod
-    def weights(self, target: Target) -> dict[str, Tensor]:
-        """The weights of a target, on the CPU, as they are exported."""
+    def export(self, target: Target) -> Export:
+        """The weights of a target, as they are saved."""
 
     @abstractmethod
     def floor(self) -> list[MetricScore]:
         """Scores of real images against the references: what a perfect model would get."""
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user is to be told of the checkpoints."""
+        return ()
+
+    @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hexadecimal digest over the content of all checkpoints."""
+        """Hexadecimal digest over the content of all checkpoints and, for LoRA, of the base model."""
 
     @property
     @abstractmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +51,14 @@ class Rendered:
     features: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Export:
+    """Weights to be saved: `tensors` by name on the CPU, and text entries that belong into the file's header."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+
+
 class _Stopwatch:
     """Seconds by stage of one job."""
 
@@ -81,9 +90,19 @@ class Evaluator:
         if checkpoints.kind != "lora":
             # The anchor is loaded once in full, so that a wrong architecture is told before the first evaluation.
             self.family.load(self.model, checkpoints.load(0))
-        settings = SpaceSettings(**config.weightspace.model_dump(), device=config.device)
+        held = config.weightspace.model_dump() | {"cache": config.weightspace.cache or config.output / "cache"}
+        settings = SpaceSettings(**held, device=config.device)
         self.space: WeightSpace = open_space(checkpoints, settings, spec.grouping, state)
+        self._fingerprint = self.space.fingerprint
+        if checkpoints.kind == "lora":
+            self._fingerprint = _with_base(self._fingerprint, state)
         self.metrics = build_metrics(config, spec.registry)
+        self._recalculates = config.weightspace.batchnorm == "recalculate"
+        if self._recalculates and type(self.family).recalculate is ModelFamily.recalculate:
+            raise InputError(
+                f"the {self.family.name} family cannot recalculate the statistics of batch normalisation. Set "
+                f'weightspace.batchnorm to "combine" or "copy".'
+            )
         self._noise = {split: SampleNoise(config.seed, split) for split in _SPLITS}
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
@@ -117,14 +136,24 @@ class Evaluator:
             features.append(vectors.float().cpu().numpy())
         return Rendered(np.concatenate(images), np.concatenate(features))
 
-    def weights(self, target: Target) -> dict[str, Tensor]:
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest over the content of all checkpoints and, for LoRA, of the base model."""
+        return self._fingerprint
+
+    def export(self, target: Target) -> Export:
         """The weights of a target in the checkpoints' own names and dtypes, copied, on the CPU."""
+        metadata: dict[str, str] = {}
         if isinstance(target, Coefficients):
             self.space.prepare(target.values[None])
-            tensors = self.space.tensors(0)
+            tensors, metadata = self.space.tensors(0), self.space.metadata(0)
+            if self._recalculates:
+                self._load(Job(0, target, "report", 1))
+                tensors |= {name: value for name, value in self.model.state_dict().items() if name in tensors}
         else:
             tensors = self.space.file_tensors(target)
-        return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        return Export(copies, metadata)
 
     def floor(self) -> list[MetricScore]:
         """The distance of real images from real images: each reference split against the other of train and test."""
@@ -162,6 +191,8 @@ class Evaluator:
     def _load(self, job: Job) -> None:
         if isinstance(job.target, Coefficients):
             self.space.write(job.slot % self.space.width, self.model)
+            if self._recalculates:
+                self.family.recalculate(self.model, self.metrics.dataset)
         else:
             self.space.write_file(job.target, self.model)
 
@@ -222,6 +253,14 @@ class Evaluator:
         valid = stderr is not None and np.isfinite(stderr) and stderr >= 0
         plain = Score(float(score.value), stderr if valid else None, int(score.samples))
         return MetricScore(metric.name, metric.features, metric.reference, plain)
+
+
+def _with_base(fingerprint: str, base: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(fingerprint.encode())
+    for name in sorted(base):
+        digest.update(name.encode())
+        digest.update(base[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_device(name: str) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from torch import Tensor
-
 from wsopt.engines._base import Engine
-from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered
+from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Export, Rendered
 from wsopt.types import Job, MetricScore, Outcome, SpaceInfo, Split, Target
 
 
@@ -30,18 +28,23 @@ class InProcessEngine(Engine):
         """See `Engine.render`."""
         return self._evaluator.render(target, split, count)
 
-    def weights(self, target: Target) -> dict[str, Tensor]:
-        """See `Engine.weights`."""
-        return self._evaluator.weights(target)
+    def export(self, target: Target) -> Export:
+        """See `Engine.export`."""
+        return self._evaluator.export(target)
 
     def floor(self) -> list[MetricScore]:
         """See `Engine.floor`."""
         return self._evaluator.floor()
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """See `Engine.warnings`."""
+        return self._evaluator.space.warnings
+
+    @property
     def fingerprint(self) -> str:
         """See `Engine.fingerprint`."""
-        return self._evaluator.space.fingerprint
+        return self._evaluator.fingerprint
 
     @property
     def nfe(self) -> int:

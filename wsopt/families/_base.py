@@ -100,6 +100,19 @@ class ModelFamily(ABC):
             Batches in the order of `indices`, images in [-1, 1].
         """
 
+    def recalculate(self, model: nn.Module, dataset: Dataset) -> None:
+        """Compute the running statistics of batch normalisation anew for the weights in `model`, in place.
+
+        Called for every candidate where the config sets ``weightspace.batchnorm = "recalculate"``. A family whose
+        networks have such layers overrides it, for example with `torch.optim.swa_utils.update_bn` over batches of its
+        own making; the others are never asked.
+
+        Args:
+            model: with the candidate's weights; left in eval mode.
+            dataset: only its ``train`` split may be read.
+        """
+        raise NotImplementedError
+
     def train(self, recipe: BaseModel, dataset: Dataset, folder: Path, progress: Progress) -> TrainedSet:
         """Train what is missing in `folder` and return what is there; continues where an interrupted call stopped.
 

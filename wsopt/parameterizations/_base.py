@@ -10,7 +10,7 @@ from wsopt.types import FloatArray, SpaceInfo
 
 
 class Parameterization(ABC):
-    """A map between search vectors x ``[D]`` and coefficients ``[G, K]``.
+    """A map between search vectors x ``[D]`` and coefficients ``[G, K]``. `wsopt.testing.conformance` checks one.
 
     Made of three independent choices: grouping (which layers share coefficients), coordinates (difference, direct,
     sum-zero, whitened) and constraint. It is bound to the checkpoints once, before any other call.
@@ -28,6 +28,10 @@ class Parameterization(ABC):
 
         Args:
             tensors: shape by name of every tensor that may be combined, in the network's order.
+
+        Returns:
+            A group for every tensor. `bind` is told the groups in the order of their first tensors; one whose tensors
+            are equal in all checkpoints is left out.
         """
         return None
 
@@ -50,8 +54,17 @@ class Parameterization(ABC):
 
     @abstractmethod
     def scale(self) -> FloatArray:
-        """Natural step of each coordinate, ``[D]``: one unit moves the weights by about one checkpoint difference."""
+        """Natural step of each coordinate, ``[D]``, all positive: one unit moves the weights by about one difference.
+
+        Where the coefficients sum to 1, the unit is chosen such that a standard normal x, times the scale, displaces
+        the weights in root mean square by sqrt(sum_i |theta_i - theta_1|^2), as it does in the difference base. So a
+        mutation scale means the same distance in weight space in all coordinates.
+        """
 
     @abstractmethod
     def coefficients(self, x: FloatArray) -> FloatArray:
-        """Coefficients ``[n, G, K]`` of search vectors ``[n, D]``."""
+        """Coefficients ``[n, G, K]`` float64 of search vectors ``[n, D]``.
+
+        The bits of a row depend on that row of `x` alone, so that a run resumes to the same candidates however they
+        were asked for.
+        """

@@ -1,4 +1,4 @@
-"""Coefficient profiles over a window: last, single, uniform, EMA of a rate, power-function EMA of a width."""
+"""Coefficient profiles over a window: single, uniform, EMA of a rate, power-function EMA of a width."""
 
 from __future__ import annotations
 
@@ -34,6 +34,26 @@ def ema(steps: Sequence[int], rate: float) -> FloatArray:
     ages = steps[-1] - np.asarray(steps, dtype=np.float64)
     alpha = np.exp(ages * np.log(rate))
     return np.asarray(alpha / alpha.sum())
+
+
+def ema_from_first(steps: Sequence[int], rate: float) -> FloatArray:
+    """Coefficients of the EMA recursion over the window, started at its first checkpoint.
+
+    avg = theta_1, then for each checkpoint that follows avg = g avg + (1 - g) theta_i with g = gamma^(n_i - n_(i-1)).
+    The mass that the later ones leave, gamma^(n_K - n_1), stays on theta_1; `ema` spreads it over all instead. This is
+    what an EMA gives that was begun at theta_1 and updated at the saved steps only.
+
+    Args:
+        steps: training steps of the K checkpoints, ascending.
+        rate: gamma in (0, 1), per training step.
+
+    Returns:
+        ``[K]`` float64 that sums to 1.
+    """
+    at = np.asarray(steps, dtype=np.float64)
+    left = np.exp((at[-1] - at) * np.log(rate))
+    kept = np.diff(left)  # gamma^(n_K - n_i) - gamma^(n_K - n_(i-1))
+    return np.concatenate([left[:1], kept])
 
 
 def power_ema(steps: Sequence[int], width: float) -> FloatArray:

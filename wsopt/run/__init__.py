@@ -3,5 +3,6 @@
 from wsopt.run._execute import Request, execute, run_folder
 from wsopt.run._folder import RunFolder
 from wsopt.run._plan import Plan, make_plan
+from wsopt.run._sources import trained_set
 
-__all__ = ["Plan", "Request", "RunFolder", "execute", "make_plan", "run_folder"]
+__all__ = ["Plan", "Request", "RunFolder", "execute", "make_plan", "run_folder", "trained_set"]

@@ -104,6 +104,8 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         parameterization.bind(info)
         for line in _plan_lines(config, sources, info, parameterization, engine):
             progress.line(line)
+        for text in (*sources.checkpoints.passed_over, *engine.warnings):
+            progress.line(f"warning: {text}")
         fingerprint = content_fingerprint(engine.fingerprint, sources.emas)
         now = provenance(config, sources.checkpoints, fingerprint, sources.training)
         _check_provenance(folder, {"command": request.command, **now}, progress)

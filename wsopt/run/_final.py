@@ -114,7 +114,8 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> list
 
 def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
     """Write merged.safetensors and samples.npz."""
-    write_tensors(session.folder.merged, session.engine.weights(finals.best.target), metadata)
+    merged = session.engine.export(finals.best.target)
+    write_tensors(session.folder.merged, merged.tensors, {**merged.metadata, **metadata})
     if finals.ema_star is None or session.config.report.figure_pairs == 0:
         return
     count = min(_RENDER, session.config.report.samples)

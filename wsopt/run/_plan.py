@@ -14,15 +14,14 @@ from wsopt.config import Config
 from wsopt.engines import build_metrics, check_device
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
+from wsopt.parameterizations import Parameterization
 from wsopt.registry import Registry
 from wsopt.run._baselines import check_feasible, first_baselines
 from wsopt.run._execute import run_folder
 from wsopt.run._sources import known_emas, open_window, trained_set, training_folder
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch
-from wsopt.weightspace import BLOCK_WIDTH, make_layout
-
-_FLOAT32 = 4
+from wsopt.weightspace import SpacePlan, SpaceSettings, plan_dense, plan_lora
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,10 @@ class Plan:
         folder: the run folder, and whether it exists already.
         checkpoints: where from, how many, steps, tensors, values, bytes on disk; the training recipe where one has
             still to run.
-        policy: number of tensors by what is done with them.
-        memory_bytes: what stays resident: stack of differences, anchor, block of candidates.
+        passed_over: files and copies that are not used, a sentence each.
+        policy: by what is done with them: number of tensors, number of values, names.
+        groups: names of the layer groups.
+        memory_bytes: what is held, by what it is for; ``mapped`` in a file, the rest resident.
         evaluations: budget, split in baselines (before extension of the grid) and search.
         seconds: of one evaluation (measured on one batch), of baselines and search, of the report; training apart.
     """
@@ -42,7 +43,9 @@ class Plan:
     folder: str
     exists: bool
     checkpoints: Mapping[str, Any]
-    policy: Mapping[str, int]
+    passed_over: tuple[str, ...]
+    policy: Mapping[str, Any]
+    groups: tuple[str, ...]
     memory_bytes: Mapping[str, int]
     evaluations: Mapping[str, int]
     seconds: Mapping[str, float]
@@ -63,9 +66,10 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     torch.set_num_threads(config.threads)
     family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
     checkpoints, facts = _checkpoints(config, registry, family)
-    tensors = _tensors(family) if checkpoints is None else checkpoints.tensors
+    network = _tensors(family)
+    tensors = network if checkpoints is None else checkpoints.named_as(network).tensors
     steps = tuple(family.planned_steps(config.train)) if checkpoints is None else checkpoints.steps  # type: ignore[arg-type]
-    layout = make_layout(tensors)
+    space = _space(config, registry, checkpoints, tensors, network, len(steps))
     planned = first_baselines(config, steps, known_emas(config, registry))
     check_feasible(config, planned)
     baselines = len(planned)
@@ -84,15 +88,10 @@ def make_plan(config: Config, registry: Registry) -> Plan:
             "values": sum(spec.numel for spec in tensors.values()),
             "bytes": len(steps) * sum(spec.nbytes for spec in tensors.values()),
         },
-        policy={
-            "combined": len(layout.slots),
-            "copied (not floating)": sum(reason == "not floating" for reason in layout.copied.values()),
-        },
-        memory_bytes={
-            "differences": (len(steps) - 1) * layout.size * _FLOAT32,
-            "anchor": layout.size * _FLOAT32,
-            "candidates": BLOCK_WIDTH * layout.size * _FLOAT32,
-        },
+        passed_over=() if checkpoints is None else checkpoints.passed_over,
+        policy=_policy_table(space, {**tensors, **network}),
+        groups=space.groups,
+        memory_bytes=space.nbytes,
         evaluations={
             "budget": config.budget,
             "baselines": baselines,
@@ -121,6 +120,32 @@ def _checkpoints(
     assert config.train is not None
     recipe = {"recipe": config.train.model_dump(mode="json"), "to_train": True}
     return None, {"from": str(training_folder(config)), **recipe}
+
+
+def _space(
+    config: Config,
+    registry: Registry,
+    checkpoints: CheckpointSet | None,
+    tensors: Mapping[str, TensorSpec],
+    network: Mapping[str, TensorSpec],
+    count: int,
+) -> SpacePlan:
+    settings = SpaceSettings(**config.weightspace.model_dump(), device=config.device)
+    component = registry.get("parameterization", config.parameterization.name)
+    parameterization: Parameterization = component.load()(config.parameterization.params)
+    if checkpoints is not None and checkpoints.kind == "lora":
+        return plan_lora(checkpoints.snapshots, settings, network, parameterization.grouping)
+    return plan_dense(tensors, count, settings, parameterization.grouping)
+
+
+def _policy_table(space: SpacePlan, tensors: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, policy in space.policies.items():
+        row = table.setdefault(policy, {"tensors": 0, "values": 0, "names": []})
+        row["tensors"] += 1
+        row["values"] += tensors[name].numel
+        row["names"].append(name)
+    return table
 
 
 def _tensors(family: ModelFamily) -> dict[str, TensorSpec]:

@@ -79,6 +79,11 @@ class WeightSpace(ABC):
     def policies(self) -> Mapping[str, Policy]:
         """What is done with each tensor, by name, in the checkpoints' order."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user is to be told once the checkpoints are loaded."""
+        return ()
+
     @abstractmethod
     def gram(self) -> FloatArray:
         """``[G, K, K]`` float64 inner products of the differences; row and column 0 (the anchor) are zero."""
@@ -99,6 +104,10 @@ class WeightSpace(ABC):
 
         One-hot coefficients give that checkpoint bit for bit.
         """
+
+    def metadata(self, row: int) -> dict[str, str]:
+        """Text entries that belong into the header of a file with `tensors` of `row`."""
+        return {}
 
     @abstractmethod
     def write(self, row: int, model: nn.Module) -> None:

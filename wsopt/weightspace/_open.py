@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from wsopt.checkpoints import CheckpointSet
+from wsopt.checkpoints import CheckpointSet, looks_like_lora
 from wsopt.weightspace._base import Grouping, SpaceSettings, WeightSpace
 from wsopt.weightspace._dense import DenseStack
+from wsopt.weightspace._lora import LoraStack
 
 
 def open_space(
@@ -30,4 +31,7 @@ def open_space(
     Raises:
         CheckpointError: a NaN in a checkpoint, or tensors that cannot be combined.
     """
+    # By content: factors that were combined apart would give another model, whatever the stream is called.
+    if checkpoints.kind == "lora" or looks_like_lora(checkpoints.tensors):
+        return LoraStack(checkpoints, settings, grouping, base)
     return DenseStack(checkpoints, settings, grouping)

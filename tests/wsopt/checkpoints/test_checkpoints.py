@@ -64,9 +64,10 @@ def test_a_torn_file_is_named(tmp_path: Path) -> None:
 
 def test_a_foreign_file_is_named(tmp_path: Path) -> None:
     save(tmp_path / "1.safetensors")
-    (tmp_path / "notes-2.txt").write_text("remember the milk")
+    (tmp_path / "weights-2.bin").write_bytes(bytes(range(256)))
     message = failure(tmp_path)
-    assert "notes-2.txt is no checkpoint of a known format (safetensors)" in message
+    assert "weights-2.bin is no checkpoint of a known format (known: safetensors)" in message
+    assert 'checkpoints.exclude = ["weights-2.bin"], or checkpoints.unreadable = "skip"' in message
 
 
 def test_a_differing_tensor_is_named_with_both_shapes(tmp_path: Path) -> None:
@@ -81,14 +82,16 @@ def test_a_differing_tensor_is_named_with_both_shapes(tmp_path: Path) -> None:
 
 def test_two_files_of_one_step_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "a-7.safetensors")
-    save(tmp_path / "b-7.safetensors")
-    assert "are both of step 7" in failure(tmp_path)
+    save(tmp_path / "b-7.safetensors", w=torch.ones(2, 3))
+    message = failure(tmp_path)
+    assert "are both of step 7 and stream raw, and hold different weights" in message
+    assert 'checkpoints.exclude = ["b-7.safetensors"]' in message
 
 
 def test_too_few_none_and_no_folder(tmp_path: Path) -> None:
     assert "holds no checkpoint files" in failure(tmp_path)
     save(tmp_path / "7.safetensors")
-    assert "has 1 checkpoints in the window, a combination needs at least 2 (steps found: 7 to 7)" in failure(tmp_path)
+    assert "has 1 checkpoint of this stream (step 7), a combination needs at least 2" in failure(tmp_path)
     assert "is not a folder" in failure(tmp_path / "absent")
 
 

@@ -63,6 +63,7 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "kind": None,
         "rate": None,
         "width": None,
+        "part": None,
         "unreadable": "error",
     }
     assert resolved["objective"] == {

@@ -165,7 +165,8 @@ def test_syntax_errors(text: str, problem: str, loader: Loader) -> None:
         (
             "qqqqqq = 4",
             "c.toml:1: qqqqqq: unknown key; known here: baselines, budget, checkpoints, data, device, family, name, "
-            "objective, optimizer, output, parameterization, plugins, report, search, seed, threads, train, weightspace",
+            "objective, optimizer, output, parameterization, plugins, report, search, seed, threads, train, "
+            "weightspace",
         ),
         ("seed = -1", "c.toml:1: seed: must be at least 0, not -1"),
         ("seed = 1.5", "c.toml:1: seed: must be a whole number, not 1.5"),

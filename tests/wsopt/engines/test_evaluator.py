@@ -162,3 +162,33 @@ def test_scores_of_plugins_become_plain_numbers(evaluator: Evaluator, monkeypatc
         (outcome,) = evaluator.evaluate([Job(0, Coefficients(one_hot(0)), "report", 100)])
         assert outcome.scores[0].score == Score(2.5, None, 7)
         assert type(outcome.scores[0].score.value) is float
+
+
+def test_running_statistics_are_recalculated_for_every_candidate_and_for_the_export(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def recalculate(self: AnalyticFamily, model: torch.nn.Module, dataset: Digits) -> None:
+        state = model.state_dict()
+        seen.append(state["mean"].clone())
+        state["spread"].copy_(state["mean"].abs())
+
+    monkeypatch.setattr(AnalyticFamily, "recalculate", recalculate)
+    request = request_for(folder, ("weightspace.batchnorm", "recalculate"))
+    checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])
+    evaluator = Evaluator(EvaluatorSpec(request.config, request.registry, checkpoints))
+    (outcome,) = evaluator.evaluate([job(one_hot(2))])
+    assert outcome.failure is None
+    merged = checkpoints.load(2)
+    torch.testing.assert_close(seen[0], merged["mean"], rtol=0, atol=0)
+    exported = evaluator.export(Coefficients(one_hot(2))).tensors
+    torch.testing.assert_close(exported["spread"], merged["mean"].abs(), rtol=0, atol=0)
+    torch.testing.assert_close(exported["mean"], merged["mean"], rtol=0, atol=0)
+
+
+def test_a_family_that_cannot_recalculate_is_told_at_once(folder: Path) -> None:
+    request = request_for(folder, ("weightspace.batchnorm", "recalculate"))
+    checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])
+    with pytest.raises(InputError, match=r"analytic family cannot recalculate.*weightspace.batchnorm"):
+        Evaluator(EvaluatorSpec(request.config, request.registry, checkpoints))

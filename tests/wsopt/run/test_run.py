@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from toy_run import request_for, run, write_checkpoints, write_toml
+from wsopt.cli._plan import plan_lines
 from wsopt.errors import CheckpointError, ExitCode, InputError, Interrupted, ResumeError, WsoptError
 from wsopt.progress import SilentProgress
 from wsopt.run import RunFolder, execute, make_plan
@@ -297,7 +298,14 @@ def test_the_plan_counts_without_reading_or_writing(toy: Path) -> None:
     assert plan.checkpoints["count"] == 8
     assert plan.checkpoints["values"] == 64 + 64 + 3 + 1
     assert plan.evaluations["baselines"] == 8
-    assert plan.memory_bytes["differences"] == 7 * 131 * 4
+    assert plan.memory_bytes["differences"] == 7 * 512 * 4  # 131 values in two blocks of 256
+    assert {policy: (row["tensors"], row["values"], row["names"]) for policy, row in plan.policy.items()} == {
+        "combine": (3, 131, ["constant", "mean", "spread"]),
+        "not floating": (1, 1, ["count"]),
+    }
+    text = dict(plan_lines(plan))
+    assert text["tensors"].startswith("3 (131 values) combined")
+    assert "1 (1 values) not floating, copied: count" in text.values()
     assert plan.seconds["evaluation"] > 0
     assert not plan.exists
     assert not (toy / "runs").exists()

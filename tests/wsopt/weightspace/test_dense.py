@@ -105,7 +105,8 @@ def test_permuting_checkpoints_with_their_coefficients_changes_nothing(folder: P
 
 
 def test_constant_and_integer_tensors_are_copied_from_the_anchor(stack: DenseStack) -> None:
-    assert stack.layout.copied == {"frozen": "constant", "count": "not floating"}
+    combined = {"a.bias": "combine", "a.weight": "combine", "tiny": "combine"}
+    assert stack.policies == {**combined, "frozen": "constant", "count": "not floating"}
     merged = merge(stack, np.array([3.0, -2.0, 0, 0, 0, 0, 0.5]))  # does not sum to 1
     assert torch.equal(merged["frozen"], torch.tensor([0.1, 0.2, 0.3]))
     assert merged["count"].item() == 3
