@@ -244,7 +244,7 @@ def test_torch_files_are_read_as_they_are(
     for name, value in (("model759900", 1.0), ("model760000", 2.0), ("model760100", 3.0), ("ema_0.999_760100", 2.5)):
         torch.save({"w": torch.full((2, 3), value).T}, f"training/{name}.pt")
     exec(compile(script.text, script.file, "exec"), {})
-    assert capsys.readouterr().out.splitlines() == ["(760000, 760100) ['ema-0.999']", "{'w': [3, 2]}"]
+    assert capsys.readouterr().out.splitlines() == ["(760000, 760100) ['ema 0.999']", "{'w': [3, 2]}"]
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five runs and their kills: minutes on a machine with other work
 def test_killed_in_every_stage_the_journal_is_the_undisturbed_one(undisturbed: Path, tmp_path: Path) -> None:
     stages = [
         trains(tmp_path, "teacher"),

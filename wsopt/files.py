@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, by one process at a time."""
+"""Files: written whole or not at all, by one process at a time; and those that make up a checkpoint."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON value atomically. NaN and infinity are refused, since they are no JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file `path`, or every file below the folder `path`, sorted."""
+    return sorted(inside for inside in path.rglob("*") if inside.is_file()) if path.is_dir() else [path]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import importlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from wsopt.errors import MissingDependencyError, PluginError, UnknownNameError, WsoptError
 
@@ -49,6 +49,18 @@ RESERVED: Final[dict[Kind, frozenset[str]]] = {
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+class Section(Protocol):
+    """A validated config section that names a component."""
+
+    @property
+    def name(self) -> str:
+        """What the component is called."""
+
+    @property
+    def params(self) -> BaseModel:
+        """Its parameters."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,19 @@ class Registry:
             if name in (component.address, component.qualified):
                 return component
         raise self._unknown(kind, name)
+
+    def make(self, kind: Kind, section: Section) -> Any:  # noqa: ANN401 - what class it is, the caller knows
+        """The component that a config section names, made from the section's parameters.
+
+        Raises:
+            UnknownNameError, PluginError: see `get`.
+            MissingDependencyError, PluginError: see `Component.load`.
+        """
+        return self.get(kind, section.name).load()(section.params)
+
+    def make_all(self, kind: Kind) -> list[Any]:
+        """Every component of a kind that takes no parameters, in the order of registration."""
+        return [component.load()() for component in self.all(kind)]
 
     def _unknown(self, kind: Kind, name: str) -> UnknownNameError | PluginError:
         text = f"unknown {LABELS[kind]} {name!r}"

@@ -32,6 +32,7 @@ from wsopt.checkpoints._lora_write import (
 from wsopt.checkpoints._names import identify
 from wsopt.checkpoints._pickle import EdmPickleReader
 from wsopt.checkpoints._safetensors import SafetensorsReader, write_tensors
+from wsopt.checkpoints._safetensors_header import pack_header
 from wsopt.checkpoints._scan import Inventory, Problem, scan
 from wsopt.checkpoints._select import Selection, open_checkpoints, select
 from wsopt.checkpoints._set import CheckpointSet, check_finite
@@ -77,6 +78,7 @@ __all__ = [
     "looks_like_lora",
     "lora_modules",
     "open_checkpoints",
+    "pack_header",
     "read_adapter",
     "scan",
     "select",

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from wsopt.errors import CheckpointError
+
 StreamKind: TypeAlias = Literal["raw", "ema", "target", "lora"]
 
 
@@ -42,7 +44,7 @@ class Stream:
     Args:
         kind: which of these.
         rate: of a constant-rate EMA, per training step, in (0, 1); None where unknown or another kind.
-        width: of a power-function EMA, relative standard deviation in (0, 0.29); None where unknown or another kind.
+        width: of a power-function EMA, relative standard deviation in (0, 0.2887); None where unknown or another kind.
     """
 
     kind: StreamKind = "raw"
@@ -50,9 +52,9 @@ class Stream:
     width: float | None = None
 
     def __str__(self) -> str:
-        if self.rate is not None:
-            return f"{self.kind}-{self.rate!r}"
-        return self.kind if self.width is None else f"{self.kind}-width-{self.width:g}"
+        rate = "" if self.rate is None else f" {self.rate!r}"
+        width = "" if self.width is None else f" width {self.width:g}"
+        return f"{self.kind}{rate}{width}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class Snapshot:
         reader: who reads it.
         config: what the file says besides: an architecture's arguments, an adapter's configuration, text metadata.
             JSON values.
+
+    Raises:
+        CheckpointError: a tensor's name is no valid text.
     """
 
     path: Path
@@ -77,6 +82,16 @@ class Snapshot:
     tensors: Mapping[str, TensorSpec]
     reader: CheckpointReader = field(compare=False, repr=False)
     config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            "".join(self.tensors).encode()
+        except UnicodeEncodeError as error:
+            name = next(name for name in self.tensors if error.object[error.start] in name)
+            raise CheckpointError(
+                f"{self.path}: the name {name!a} of a tensor is no valid text, which safetensors cannot hold. "
+                f"Rename that tensor and save the checkpoint again."
+            ) from error
 
     def __str__(self) -> str:
         return f"{self.path} ({self.part})" if self.part else str(self.path)
@@ -90,9 +105,17 @@ class Snapshot:
         """All tensors by stored name, on the CPU; they may share memory with each other and with the file.
 
         Raises:
-            CheckpointError: for a torn or inconsistent file, naming it.
+            CheckpointError: for a torn or inconsistent file, or one that has changed since it was scanned, naming it.
         """
-        return self.reader.load(self)
+        tensors = self.reader.load(self)
+        specs = {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+        if specs != self.tensors:
+            name = next(name for name in (*self.tensors, *specs) if specs.get(name) != self.tensors.get(name))
+            raise CheckpointError(
+                f"{self} has changed: tensor {name} was {self.tensors.get(name, 'absent')} and is now "
+                f"{specs.get(name, 'absent')}. Leave files alone while they are read, and start again."
+            )
+        return tensors
 
 
 class CheckpointReader(ABC):

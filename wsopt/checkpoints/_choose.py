@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from math import isclose
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from wsopt.checkpoints._base import Snapshot, Stream, StreamKind
 from wsopt.checkpoints._duplicates import duplicate_groups
 from wsopt.checkpoints._names import identify
-from wsopt.checkpoints._prefix import shared_prefix
+from wsopt.checkpoints._prefix import unwrapped
 from wsopt.errors import CheckpointError
 
 
@@ -42,7 +44,9 @@ def choose_stream(
     what = f"{len(fitting) or 'no'} streams that fit {asked}" if asked else f"{len(counts)} streams, none of them raw"
     ordered = sorted(fitting or counts, key=_order)
     found = ", ".join(f"{stream} ({counts[stream]} checkpoints)" for stream in ordered)
-    raise CheckpointError(f"{folder} holds {what} (found: {found}). Set {_keys(ordered[-1])}, or the like.")
+    of_kind = [stream for stream in ordered if stream.kind == kind] or ordered
+    nearest = min(reversed(of_kind), key=lambda stream: _distance(stream, rate, width))
+    raise CheckpointError(f"{folder} holds {what} (found: {found}). Set {_keys(nearest)}, or the like.")
 
 
 def choose_part(folder: Path, snapshots: Sequence[Snapshot], part: str | None) -> list[Snapshot]:
@@ -83,20 +87,21 @@ def one_per_step(snapshots: Sequence[Snapshot]) -> tuple[dict[int, Snapshot], li
         if snapshot.step is not None:
             numbered[snapshot.step].append(snapshot)
     found = {step: _one_of(step, group, notes) for step, group in numbered.items()}
-    for snapshot in snapshots:
-        if snapshot.step is not None:
-            continue
-        copies = [group for group in duplicate_groups([snapshot, *found.values()]) if snapshot in group]
-        if not copies and found:
-            notes.append(f"{snapshot} names no training step, as the others do, and was passed over.")
-            continue
-        if not copies:
+    untold = [snapshot for snapshot in snapshots if snapshot.step is None]
+    groups = duplicate_groups([*untold, *found.values()]) if untold else []
+    same_as = {id(one): group for group in groups for one in group}
+    for snapshot in untold:
+        kept = next((one for one in same_as.get(id(snapshot), ()) if one.step is not None), None)
+        if kept is None and not found:
             raise CheckpointError(
                 f"{snapshot} names no training step, neither in its content (key step) nor as a number in its name. "
                 f"Rename it like step-001000{snapshot.path.suffix}, or leave it out with "
                 f'checkpoints.exclude = ["{snapshot.path.name}"].'
             )
-        notes.append(_note(snapshot, copies[0][1]))
+        if kept is None:
+            notes.append(f"{snapshot} names no training step, as the others do, and was passed over.")
+        else:
+            notes.append(_note(snapshot, kept))
     return found, notes
 
 
@@ -136,11 +141,18 @@ def _one_of(step: int, group: Sequence[Snapshot], notes: list[str]) -> Snapshot:
     if different is not None:
         raise CheckpointError(
             f"{group[0]} and {different} are both of step {step} and stream {group[0].stream}, and hold different "
-            f'weights. Leave one of them out with checkpoints.exclude = ["{different.path.name}"].'
+            f'weights. Leave one of them out with checkpoints.exclude = ["{_pattern(different.path, group[0].path)}"].'
         )
     kept = next((one for one in group if identify(one.path)[1] == step), group[0])
     notes += [_note(one, kept) for one in group if one is not kept]
     return kept
+
+
+def _pattern(path: Path, other: Path) -> str:
+    """What leaves out `path` and its like: all ``training-state-*.pt`` beside ``network-snapshot-*-*.pkl``."""
+    own, others = (re.sub("[0-9]+", "*", one.name) for one in (path, other))
+    apart = "*" in own and "*" in others and not fnmatchcase(other.name, own)
+    return own if apart else path.name
 
 
 def _note(dropped: Snapshot, kept: Snapshot) -> str:
@@ -148,15 +160,21 @@ def _note(dropped: Snapshot, kept: Snapshot) -> str:
 
 
 def _shapes(snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
-    cut = len(shared_prefix(snapshot.tensors))
-    return {name[cut:]: spec.shape for name, spec in snapshot.tensors.items()}
+    return {name: spec.shape for name, spec in unwrapped(snapshot.tensors).items()}
 
 
 def _close(asked: float | None, found: float | None) -> bool:
     """True where nothing is asked for, or the numbers agree; of a rate near 1 it is the rest that counts."""
     if asked is None:
         return True
-    return found is not None and isclose(1 - asked, 1 - found, rel_tol=1e-6)
+    return found is not None and math.isclose(1 - asked, 1 - found, rel_tol=1e-6)
+
+
+def _distance(stream: Stream, rate: float | None, width: float | None) -> float:
+    """How far a stream is from what was asked for: of a rate near 1 it is the rest that counts."""
+    asked = [(1 - rate, 1 - (stream.rate or 0.0))] if rate is not None else []
+    asked += [(width, stream.width or 1.0)] if width is not None else []
+    return sum(abs(math.log(one / other)) for one, other in asked)
 
 
 def _order(stream: Stream) -> tuple[str, float, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from wsopt.checkpoints._base import Snapshot
+from wsopt.files import files_of
 
 BLOCKS: Final = 32
 BLOCK_BYTES: Final = 4096
@@ -39,11 +40,6 @@ def duplicate_groups(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
     return sorted(sure + open_, key=lambda group: order[id(group[0])])
 
 
-def same_content(first: Snapshot, second: Snapshot) -> bool:
-    """True where both hold the same weights; see `duplicate_groups`."""
-    return bool(duplicate_groups([first, second]))
-
-
 def _split(groups: Sequence[Sequence[Snapshot]], key: Callable[[Snapshot], Hashable | None]) -> list[list[Snapshot]]:
     """Take groups apart by a key; those of one member, and members without a key, are gone."""
     found: list[list[Snapshot]] = []
@@ -60,12 +56,8 @@ def _split(groups: Sequence[Sequence[Snapshot]], key: Callable[[Snapshot], Hasha
     return found
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(inside for inside in path.rglob("*") if inside.is_file()) if path.is_dir() else [path]
-
-
 def _sizes(path: Path) -> Hashable:
-    return tuple((str(file.relative_to(path)), file.stat().st_size) for file in _files(path))
+    return tuple((str(file.relative_to(path)), file.stat().st_size) for file in files_of(path))
 
 
 def _checksums(path: Path) -> Hashable | None:
@@ -88,7 +80,7 @@ def _checksums(path: Path) -> Hashable | None:
 def _sample(snapshot: Snapshot, block: int) -> Hashable:
     """Block number `block` of every file: the last, the first, and those between at even distances."""
     samples = []
-    for file in _files(snapshot.path):
+    for file in files_of(snapshot.path):
         size = file.stat().st_size
         if size <= _WHOLE_BYTES:
             samples.append(file.read_bytes() if block == 0 else b"")

@@ -17,8 +17,9 @@ from typing import Any, Final
 from torch import Tensor
 
 from wsopt.checkpoints._base import Snapshot, TensorSpec
+from wsopt.checkpoints._pointer import refuse_pointer
 from wsopt.checkpoints._safetensors import in_order, load_tensors
-from wsopt.checkpoints._safetensors_header import read_header, refuse_pointer, step_of
+from wsopt.checkpoints._safetensors_header import read_header, step_of
 from wsopt.checkpoints._torch import TorchReader
 from wsopt.errors import CheckpointError
 

@@ -13,7 +13,7 @@ from wsopt.checkpoints._base import CheckpointReader, Snapshot, Stream, TensorSp
 from wsopt.checkpoints._duplicates import duplicate_groups
 from wsopt.checkpoints._lora import lora_modules
 from wsopt.checkpoints._names import natural
-from wsopt.checkpoints._prefix import shared_prefix
+from wsopt.checkpoints._prefix import shared_prefix, unwrapped
 from wsopt.checkpoints._scan import Problem, below_with_checkpoints, scan
 from wsopt.errors import CheckpointError
 
@@ -71,7 +71,7 @@ class StreamSummary:
     @property
     def tensors(self) -> dict[str, TensorSpec]:
         """Of the first checkpoint, by name without wrapper prefixes."""
-        return _unwrapped(self.snapshots[0])
+        return unwrapped(self.snapshots[0].tensors)
 
     @property
     def values(self) -> int:
@@ -239,10 +239,10 @@ def _copies(group: Sequence[Snapshot], duplicates: Sequence[Sequence[Snapshot]])
 
 
 def _misfits(snapshots: Sequence[Snapshot]) -> list[str]:
-    first = _unwrapped(snapshots[0])
+    first = unwrapped(snapshots[0].tensors)
     found = []
     for snapshot in snapshots[1:]:
-        tensors = _unwrapped(snapshot)
+        tensors = unwrapped(snapshot.tensors)
         if tensors == first:
             continue
         lacking = first.keys() - tensors.keys()
@@ -272,11 +272,6 @@ def _lora_facts(snapshot: Snapshot) -> LoraFacts | None:
         modules=len(modules),
         unknown_alpha=sum(not module.alpha_known for module in modules),
     )
-
-
-def _unwrapped(snapshot: Snapshot) -> dict[str, TensorSpec]:
-    cut = len(shared_prefix(snapshot.tensors))
-    return {name[cut:]: spec for name, spec in snapshot.tensors.items()}
 
 
 def _order(one: StreamSummary) -> tuple[str, int, float, float, str]:

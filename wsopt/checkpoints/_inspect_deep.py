@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from wsopt.checkpoints._base import Snapshot, TensorSpec
 from wsopt.checkpoints._inspect import StreamSummary
-from wsopt.checkpoints._prefix import shared_prefix
+from wsopt.checkpoints._prefix import unwrapped
 from wsopt.errors import CheckpointError
+from wsopt.tensors import as_bytes, widened
 
 SAMPLED_VALUES: Final = 4096
 """Values per tensor that distances are estimated from, at even distances within the tensor."""
@@ -39,7 +39,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Two checkpoints that follow each other: norm of their difference over the norm of the earlier one."""
+    """Two checkpoints that follow each other: norm of their difference over that of the earlier; may be infinite."""
 
     earlier: Snapshot
     later: Snapshot
@@ -71,8 +71,8 @@ class DeepFacts:
 
     @property
     def median(self) -> float | None:
-        """Median distance of neighbours."""
-        return median(one.distance for one in self.distances) if self.distances else None
+        """Median distance of neighbours, of those that are finite."""
+        return _median(self.distances)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def look_deep(stream: StreamSummary, done: Callable[[Snapshot], None] = lambda s
         previous = (snapshot, trace)
     tensors = stream.tensors if first else {}
     floating = {name for name, spec in tensors.items() if spec.dtype.is_floating_point}
-    middle = median(one.distance for one in distances) if distances else 0.0
+    middle = _median(distances) or 0.0
     return DeepFacts(
         broken=tuple(broken),
         unreadable=tuple(unreadable),
@@ -124,31 +124,35 @@ def look_deep(stream: StreamSummary, done: Callable[[Snapshot], None] = lambda s
     )
 
 
+def _median(distances: Sequence[Neighbours]) -> float | None:
+    finite = [one.distance for one in distances if math.isfinite(one.distance)]
+    return median(finite) if finite else None
+
+
 def _trace(snapshot: Snapshot, broken: list[Broken]) -> _Trace:
-    cut = len(shared_prefix(snapshot.tensors))
     digests: dict[str, bytes] = {}
     samples: dict[str, Tensor] = {}
-    for stored, tensor in snapshot.load().items():
-        name = stored[cut:]
-        flat = tensor.detach().contiguous().reshape(-1)
-        digests[name] = hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).digest()
-        if not tensor.is_floating_point() or not flat.numel():
+    for name, tensor in unwrapped(snapshot.load()).items():
+        digests[name] = hashlib.blake2b(as_bytes(tensor), digest_size=16).digest()
+        if not tensor.is_floating_point() or not tensor.numel():
             continue
-        # torch has no isfinite for 8-bit floats.
-        values = flat.float() if flat.dtype.itemsize == 1 else flat
+        values = widened(tensor).reshape(-1)
         finite = values.isfinite()
         if not bool(finite.all()):
             nan = int(values.isnan().sum())
             bad = int((~finite).sum())
-            broken.append(Broken(snapshot, name, nan, bad - nan, flat.numel()))
+            broken.append(Broken(snapshot, name, nan, bad - nan, values.numel()))
             continue
-        stride = max(1, flat.numel() // SAMPLED_VALUES)
+        stride = max(1, values.numel() // SAMPLED_VALUES)
         samples[name] = values[::stride][:SAMPLED_VALUES].double().clone()
     return _Trace(digests, samples)
 
 
 def _distance(earlier: _Trace, later: _Trace, tensors: dict[str, TensorSpec]) -> float:
-    """Norm of the difference over the norm, over the tensors that both have, each weighted by its size."""
+    """Norm of the difference over the norm, over the tensors that both have, each weighted by its size.
+
+    Infinite where the earlier ones are all 0, or values are too large to be squared.
+    """
     moved = total = 0.0
     for name, before in earlier.samples.items():
         after = later.samples.get(name)
@@ -160,4 +164,6 @@ def _distance(earlier: _Trace, later: _Trace, tensors: dict[str, TensorSpec]) ->
     if moved == 0 and earlier.digests != later.digests:
         # The sampled values are the same, others are not.
         return math.ulp(1.0)
-    return math.sqrt(moved / total) if total else (math.inf if moved else 0.0)
+    if total == 0:
+        return math.inf if moved else 0.0
+    return math.sqrt(moved / total) if math.isfinite(moved + total) else math.inf

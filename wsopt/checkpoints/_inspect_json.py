@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from wsopt.checkpoints._base import Snapshot, TensorSpec
 from wsopt.checkpoints._inspect import Inspection, StreamSummary
 from wsopt.checkpoints._inspect_deep import DeepFacts
+
+_MAX_DEPTH: Final = 50
 
 
 def as_json(found: Inspection, deep: Sequence[DeepFacts] | None = None, *, tensors: bool = False) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def _deep(facts: DeepFacts) -> dict[str, Any]:
         "constant": list(facts.constant),
         "clashing": list(facts.clashing),
         "distances": [
-            {"steps": [one.earlier.step, one.later.step], "distance": one.distance} for one in facts.distances
+            {"steps": [one.earlier.step, one.later.step], "distance": _finite(one.distance)} for one in facts.distances
         ],
         "median_distance": facts.median,
         "near_duplicates": [[_where(one.earlier), _where(one.later)] for one in facts.near],
@@ -101,12 +104,18 @@ def _where(snapshot: Snapshot) -> dict[str, Any]:
     return {"path": str(snapshot.path), "part": snapshot.part, "step": snapshot.step}
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
-    """A reader's facts as JSON values, whatever it put there."""
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(value: object, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+    """A reader's facts as JSON values, whatever it put there; what is nested deeper than `_MAX_DEPTH` becomes text."""
+    if isinstance(value, Mapping | list | tuple) and depth == _MAX_DEPTH:
+        return "..."
     if isinstance(value, Mapping):
-        return {str(key): _plain(inside) for key, inside in value.items()}
+        return {str(key): _plain(inside, depth + 1) for key, inside in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inside) for inside in value]
+        return [_plain(inside, depth + 1) for inside in value]
     if isinstance(value, float) and value - value != 0:  # NaN and infinity are no JSON
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from wsopt.checkpoints._index import INDEX, shard_names
+from wsopt.checkpoints._others import CHECKPOINT_SUFFIXES
 
 STATE: Final = re.compile(
     r"(optimizer|scheduler)(_[0-9]+)?\.(bin|pt)|(sampler(_[0-9]+)?|training_args)\.bin|scaler\.pt|"
@@ -26,7 +27,6 @@ _LORA: Final = "pytorch_lora_weights"
 _PRECISION = r"fp8|fp16|fp32|bf16|float16|float32|bfloat16"
 _STEM = r"(?P<stem>diffusion_pytorch_model|model|pytorch_model|adapter_model|pytorch_lora_weights)(?P<number>_[0-9]+)?"
 _FILE = re.compile(rf"{_STEM}(?:\.(?P<variant>{_PRECISION}|ema|non_ema))?\.(?P<kind>safetensors|bin)")
-_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack"})
 
 
 @dataclass(frozen=True, order=True)
@@ -71,7 +71,7 @@ def has_state(folder: Path) -> bool:
 def is_foreign_weights(path: Path) -> bool:
     """True for a file that may be a checkpoint, goes by its own name, and is no index."""
     return (
-        path.suffix in _SUFFIXES
+        path.suffix in CHECKPOINT_SUFFIXES
         and not path.name.startswith(".")
         and STATE.fullmatch(path.name) is None
         and path.is_file()

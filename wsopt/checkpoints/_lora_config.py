@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wsopt.checkpoints._base import Snapshot
+from wsopt.checkpoints._index import read_json
 from wsopt.errors import CheckpointError
 
 METADATA_KEY: Final = "lora_adapter_metadata"
@@ -132,10 +133,4 @@ def _sibling(snapshot: Snapshot) -> Mapping[str, Any]:
     path = snapshot.path.parent / "adapter_config.json"
     if snapshot.path.stem != "adapter_model" or not snapshot.path.is_file() or not path.is_file():
         return {}
-    try:
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}). Restore it, or save the adapter again.") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} is no configuration of an adapter. Restore it, or save the adapter again.")
-    return config
+    return read_json(path)

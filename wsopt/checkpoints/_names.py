@@ -25,7 +25,7 @@ _UNITS: Final = {"": 1, "k": 1_000, "m": 1_000_000}
 _NAMED_STEP = re.compile(
     r"(?:^|[^A-Za-z])(?:global_?)?(?:steps?|iter(?:ation)?s?)[-_= ]?([0-9]+)([kKmM]?)(?![A-Za-z0-9])"
 )
-_TRAILING_NUMBER = re.compile(r"([0-9]+)([kKmM](?![A-Za-z]))?(?!.*[0-9])")
+_TRAILING_NUMBER = re.compile(r"([0-9]+)([kKmM](?![A-Za-z]))?(?!.*[0-9])", re.DOTALL)
 _EMA_WORD = re.compile(r"(?:^|[^A-Za-z])ema(?![A-Za-z])", re.IGNORECASE)
 _EMA_RATE = re.compile(rf"(?:^|[^A-Za-z])ema(?:[-_]?(?:rate|decay))?[-_=]?({_RATE})(?![0-9])", re.IGNORECASE)
 _TARGET = re.compile(r"target_model[-_]?([0-9]+)")  # openai

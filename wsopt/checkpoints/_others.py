@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -32,7 +31,6 @@ _MAGIC: Final[tuple[tuple[int, bytes, str], ...]] = (
     (257, b"ustar", "archive"),
     (0, b"\x7fELF", "program"),
 )
-_LFS = re.compile(rb"version https://git-lfs\.github\.com/spec/.*?size ([0-9]+)", re.DOTALL)
 _CONTROL = frozenset(range(32)) - {9, 10, 12, 13, 27} | {127}
 
 
@@ -44,12 +42,6 @@ def read_head(path: Path) -> bytes:
     """
     with path.open("rb") as file:
         return file.read(_HEAD_BYTES)
-
-
-def lfs_size(head: bytes) -> int | None:
-    """Bytes of the file that a Git LFS pointer stands for; None where `head` is no such pointer."""
-    match = _LFS.match(head)
-    return int(match.group(1)) if match else None
 
 
 def looks_like_checkpoint(path: Path) -> bool:

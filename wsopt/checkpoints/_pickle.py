@@ -14,11 +14,10 @@ from wsopt.checkpoints._names import identify
 from wsopt.checkpoints._pickle_ids import ForeignGlobal
 from wsopt.checkpoints._pickle_modules import describe_loss, describe_module, module_tensors
 from wsopt.checkpoints._pickle_passive import Array, Node
-from wsopt.checkpoints._pickle_storage import StoredTensor, stored_array
+from wsopt.checkpoints._pickle_storage import LEGACY_START, StoredTensor, refuse_inflated, stored_array
 from wsopt.checkpoints._pickle_unpickler import unpickle
 from wsopt.errors import CheckpointError
 
-_LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that a legacy torch file begins with
 _OPCODES = frozenset(b"(.012FGIJKLMNPQRSTUVXBC])}abcdeghijlopqrstu") | frozenset(range(0x80, 0x99))
 _ZEROS = bytes(4)
 _EMA, _RAW = "ema", ("net", "model")
@@ -44,7 +43,7 @@ class EdmPickleReader(CheckpointReader):
         if start[4:8] == _ZEROS and start[8:9] == b"{":  # the length of a safetensors header can look like opcodes
             return False
         known = start[0] == 0x80 and 2 <= start[1] <= 5 and start[2] in _OPCODES
-        return known and _LEGACY_TORCH not in start
+        return known and LEGACY_START not in start
 
     def scan(self, path: Path) -> Sequence[Snapshot]:
         """See `CheckpointReader.scan`. No tensor is read; ``config`` has the architecture's arguments."""
@@ -99,6 +98,8 @@ def _parts(path: Path) -> list[_Part]:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise _torn(path, error) from error
+    for part in parts:
+        refuse_inflated(path, [one.spec for one in part.tensors.values()])
     return [replace(parts[0], address="")] if len(parts) == 1 else parts
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO, Final
 
@@ -21,14 +23,20 @@ from wsopt.checkpoints._pickle_ids import HeaderUnpickler, StorageId
 from wsopt.checkpoints._pickle_passive import Array, Dtype
 from wsopt.checkpoints._pickle_sealed import Sealed
 from wsopt.checkpoints._pickle_stream import Blob, Data, shorten
+from wsopt.errors import CheckpointError
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
+LEGACY_START: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""`MAGIC` as it stands pickled at the beginning of a legacy file of torch.save, behind the protocol."""
+
 _NUMPY_DTYPES: dict[str, torch.dtype] = {
     **{"f2": torch.float16, "f4": torch.float32, "f8": torch.float64, "b1": torch.bool, "u1": torch.uint8},
     **{"i1": torch.int8, "i2": torch.int16, "i4": torch.int32, "i8": torch.int64},
 }
 _MAX_HEADER_BYTES = 1 << 16
 _MAX_REPEATED = 1 << 20
+_MAX_AXES = 64
+_MAX_INFLATION = 16
 ZIP_START: Final = b"PK\x03\x04"
 ZIP_HEADER_BYTES: Final = 30
 
@@ -77,9 +85,10 @@ class StoredTensor(Sealed):
     strides: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        numbers = (self.offset, *self.shape, *self.strides)
-        if len(self.shape) != len(self.strides) or any(type(one) is not int or one < 0 for one in numbers):
+        if not _possible(self.shape) or not _possible(self.strides) or not _possible((self.offset,)):
             raise UnpicklingError("a tensor of an impossible shape")
+        if len(self.shape) != len(self.strides):
+            raise UnpicklingError(f"a tensor of {len(self.shape)} axes with {len(self.strides)} strides")
         numel = math.prod(self.shape)
         # A view may repeat values (stride 0), within reason: nobody saves a network of one value.
         if numel and (self.offset + self._span > self.storage.numel or numel > self.storage.numel + _MAX_REPEATED):
@@ -125,6 +134,16 @@ class StoredTensor(Sealed):
         return torch.frombuffer(data, dtype=dtype).as_strided(self.shape, self.strides).contiguous()
 
 
+def refuse_inflated(path: Path, specs: Iterable[TensorSpec]) -> None:
+    """Raise CheckpointError where tensors would take far more memory than the file `path` has bytes."""
+    size, total = path.stat().st_size, sum(spec.nbytes for spec in specs)
+    if total > _MAX_INFLATION * size + _MAX_REPEATED * _MAX_AXES:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, and its tensors would take {total:,}: they repeat the same values, or "
+            f"are compressed. Save copies of them: torch.save({{name: tensor.clone() for ...}}, ...)."
+        )
+
+
 def read_storage(data: Data, blob: Blob) -> Storage:
     """The storage in `blob`, by its header alone.
 
@@ -164,7 +183,7 @@ def stored_array(array: Array) -> StoredTensor | None:
     dtype = _NUMPY_DTYPES.get(array.dtype.name) if isinstance(array.dtype, Dtype) else None
     if dtype is None or not isinstance(array.data, Blob | bytes | bytearray) or not isinstance(array.shape, tuple):
         return None
-    if any(type(size) is not int or size < 0 for size in array.shape):
+    if not _possible(array.shape):
         raise UnpicklingError("an array of an impossible shape")
     numel = math.prod(array.shape)
     length = array.data.length if isinstance(array.data, Blob) else len(array.data)
@@ -175,6 +194,11 @@ def stored_array(array: Array) -> StoredTensor | None:
     else:
         storage = Storage(0, numel, dtype, inline=bytes(array.data))
     return StoredTensor(storage, 0, array.shape, _strides(array.shape, array.fortran is True))
+
+
+def _possible(sizes: tuple[Any, ...]) -> bool:
+    """True for few enough whole numbers that their product takes no time."""
+    return len(sizes) <= _MAX_AXES and all(type(size) is int and 0 <= size < 1 << 63 for size in sizes)
 
 
 def _strides(shape: tuple[int, ...], fortran: bool) -> tuple[int, ...]:

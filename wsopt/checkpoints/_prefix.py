@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 WRAPPERS: Final = ("module.", "_orig_mod.", "model.", "state_dict.")
 
@@ -18,6 +20,12 @@ def shared_prefix(names: Collection[str]) -> str:
             return prefix
         prefix += wrapper
     return prefix
+
+
+def unwrapped(named: Mapping[str, T]) -> dict[str, T]:
+    """The same values by their names without `shared_prefix`."""
+    cut = len(shared_prefix(named.keys()))
+    return {name[cut:]: value for name, value in named.items()}
 
 
 def fitting_prefix(names: Iterable[str], wanted: Collection[str]) -> str:

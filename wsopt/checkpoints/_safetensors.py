@@ -12,10 +12,10 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from wsopt.checkpoints._base import CheckpointReader, Snapshot, Stream
+from wsopt.checkpoints._base import CheckpointReader, Snapshot, Stream, TensorSpec
 from wsopt.checkpoints._lora_keys import looks_like_lora
 from wsopt.checkpoints._names import identify
-from wsopt.checkpoints._safetensors_header import MAX_HEADER_BYTES, is_pointer, read_header
+from wsopt.checkpoints._safetensors_header import MAX_HEADER_BYTES, pack_header, read_header
 from wsopt.errors import CheckpointError
 from wsopt.files import write_bytes
 
@@ -28,14 +28,12 @@ class SafetensorsReader(CheckpointReader):
     name = "safetensors"
 
     def recognises(self, path: Path) -> bool:
-        """See `CheckpointReader.recognises`; Git LFS pointers are taken too, so that `scan` can say what they are."""
+        """See `CheckpointReader.recognises`."""
         if not path.is_file():
             return False
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(64)
-        if is_pointer(start):
-            return True
         if len(start) < 9:
             return path.suffix == ".safetensors"
         (length,) = struct.unpack("<Q", start[:8])
@@ -97,7 +95,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     data = safetensors.torch.save(dict(tensors))
     (length,) = struct.unpack_from("<Q", data)
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + length])}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    write_bytes(path, struct.pack("<Q", len(text)) + text + data[8 + length :])
+    names = json.loads(data[8 : 8 + length])  # in the order of their bytes
+    specs = {name: TensorSpec(tuple(tensors[name].shape), tensors[name].dtype) for name in names}
+    write_bytes(path, pack_header(path, specs, metadata) + data[8 + length :])

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read and checked without touching a tensor.
+"""The header of a safetensors file: read and checked without touching a tensor, and written.
 
 Format: 8 bytes little-endian header length, the header as JSON, then the tensors' bytes, without gaps and overlaps
 (https://github.com/huggingface/safetensors).
@@ -19,7 +19,8 @@ from typing import Any, Final
 import torch
 
 from wsopt.checkpoints._base import TensorSpec
-from wsopt.errors import CheckpointError
+from wsopt.checkpoints._pointer import refuse_pointer
+from wsopt.errors import CheckpointError, InputError
 
 MAX_HEADER_BYTES: Final = 100_000_000
 
@@ -37,13 +38,16 @@ _DTYPES: Final[Mapping[str, torch.dtype]] = {
     "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
+    "C64": torch.complex64,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
     "F8_E5M2": torch.float8_e5m2,
     "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
 }
+_CODES: Final[Mapping[torch.dtype, str]] = {dtype: code for code, dtype in _DTYPES.items()}
+
+_MAX_AXES = 64
 _STEP = re.compile(r"[0-9]{1,15}")
-_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -90,23 +94,28 @@ def read_header(path: Path) -> Header:
     return Header(tensors, dict(metadata), step_of(path, metadata))
 
 
-def is_pointer(start: bytes) -> bool:
-    """True where a file that begins with `start` is what Git LFS leaves in place of the file."""
-    return start.startswith(_POINTER)
+def pack_header(path: Path, tensors: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> bytes:
+    """The beginning of a safetensors file, a multiple of 8 bytes long; the same arguments give the same bytes.
 
+    Args:
+        path: of the file, for messages.
+        tensors: by name, in the order in which their bytes follow.
+        metadata: text entries; they are sorted.
 
-def refuse_pointer(path: Path) -> None:
-    """Raise CheckpointError where `path` is a Git LFS pointer or cannot be read."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    if is_pointer(start):
-        raise CheckpointError(
-            f"{path} is a Git LFS pointer: a few lines of text in place of the file, which was not downloaded. "
-            f"Run `git lfs pull` in its repository, or download the file itself."
-        )
+    Raises:
+        InputError: for a dtype that the format lacks.
+    """
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    at = 0
+    for name, spec in tensors.items():
+        if spec.dtype not in _CODES:
+            raise InputError(f"{path}: tensor {name} is {spec}, which safetensors cannot hold.")
+        offsets = [at, at + spec.nbytes]
+        header[name] = {"dtype": _CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": offsets}
+        at += spec.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def step_of(path: Path, metadata: Mapping[str, object]) -> int | None:
@@ -172,6 +181,8 @@ def _check_entry(name: str, entry: dict[str, Any]) -> None:
     start, end = entry["data_offsets"]
     if not isinstance(entry["dtype"], str) or not isinstance(entry["shape"], list):
         raise TypeError(name)
+    if len(entry["shape"]) > _MAX_AXES:  # or else the product of its sizes alone could take hours
+        raise ValueError(name)
     for number in (*entry["shape"], start, end):
         if type(number) is not int or not 0 <= number < 1 << 63:
             raise ValueError(name)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from wsopt.checkpoints._base import CheckpointReader, Snapshot
 from wsopt.checkpoints._names import natural
-from wsopt.checkpoints._others import is_text, lfs_size, other_kind, read_head
+from wsopt.checkpoints._others import is_text, other_kind, read_head
+from wsopt.checkpoints._pointer import refuse_pointer
 from wsopt.errors import CheckpointError
 
 
@@ -90,14 +91,12 @@ def reader_for(path: Path, readers: Sequence[CheckpointReader]) -> CheckpointRea
             has not fetched.
     """
     if not path.is_file() and not path.is_dir():
-        what = "a symbolic link that leads nowhere" if path.is_symlink() else "neither a file nor a folder"
+        dangling = path.is_symlink() and not path.exists()
+        what = "a symbolic link that leads nowhere" if dangling else "neither a file nor a folder"
         raise CheckpointError(f"{path} is {what}. Mend it or move it out of the folder.")
     try:
-        if path.is_file() and (size := lfs_size(read_head(path))) is not None:
-            raise CheckpointError(
-                f"{path} is a Git LFS pointer: {path.stat().st_size:,} bytes that stand for a file of {size:,}. "
-                f"Fetch the file itself: git lfs pull."
-            )
+        if path.is_file():
+            refuse_pointer(path)
         return next((reader for reader in readers if reader.recognises(path)), None)
     except OSError as error:
         raise CheckpointError(_unreadable(path, error)) from error

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from wsopt.checkpoints._base import CheckpointReader, Snapshot, StreamKind, TensorSpec
-from wsopt.checkpoints._prefix import fitting_prefix, shared_prefix
+from wsopt.checkpoints._prefix import fitting_prefix, unwrapped
 from wsopt.checkpoints._scan import Problem, reader_for
 from wsopt.errors import CheckpointError
+from wsopt.tensors import widened
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,12 @@ class CheckpointSet:
             CheckpointError: where `path` cannot be read, has no such part, or does not fit.
         """
         snapshot = self.find(path, part)
-        named = {self._prefix + name: spec for name, spec in _unwrapped(snapshot).items()}
+        named = {self._prefix + name: spec for name, spec in unwrapped(snapshot.tensors).items()}
         _compare(self.tensors, self.snapshots[0], named, snapshot, same_dtypes=False)
         return self._load(snapshot)
 
     def _load(self, snapshot: Snapshot) -> dict[str, Tensor]:
-        cut = len(shared_prefix(snapshot.tensors))
-        tensors = {self._prefix + name[cut:]: tensor for name, tensor in snapshot.load().items()}
+        tensors = {self._prefix + name: tensor for name, tensor in unwrapped(snapshot.load()).items()}
         check_finite(snapshot, tensors)
         return tensors
 
@@ -146,11 +146,11 @@ def make_set(
     Raises:
         CheckpointError: where a tensor's name, shape or dtype differs between checkpoints.
     """
-    tensors = _unwrapped(snapshots[0])
+    tensors = unwrapped(snapshots[0].tensors)
     for snapshot in snapshots[1:]:
         # Of LoRA factors the products must fit, not the ranks: the weight space compares these.
         if snapshot.stream.kind != "lora":
-            _compare(tensors, snapshots[0], _unwrapped(snapshot), snapshot)
+            _compare(tensors, snapshots[0], unwrapped(snapshot.tensors), snapshot)
     return CheckpointSet(
         tuple(snapshots), tuple(steps), tensors, tuple(emas), tuple(readers), tuple(skipped), tuple(notes)
     )
@@ -166,8 +166,7 @@ def check_finite(where: object, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
-        # torch has no isfinite for 8-bit floats.
-        values = tensor.detach().float() if tensor.dtype.itemsize == 1 else tensor.detach()
+        values = widened(tensor)
         # One pass for the usual case: a finite sum has finite terms.
         if values.dtype != torch.float64 and math.isfinite(float(values.sum())):
             continue
@@ -181,11 +180,6 @@ def check_finite(where: object, tensors: Mapping[str, Tensor]) -> None:
                 f"{where}: tensor {name} has {bad} of {tensor.numel()} values that are {found}. "
                 f"Leave this checkpoint out (checkpoints.window, checkpoints.exclude) or save it again."
             )
-
-
-def _unwrapped(snapshot: Snapshot) -> dict[str, TensorSpec]:
-    cut = len(shared_prefix(snapshot.tensors))
-    return {name[cut:]: spec for name, spec in snapshot.tensors.items()}
 
 
 def _compare(

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from wsopt.checkpoints._base import CheckpointReader, Snapshot, Stream, TensorSpec
 from wsopt.checkpoints._lora_keys import looks_like_lora
-from wsopt.checkpoints._pickle_storage import ZIP_HEADER_BYTES, ZIP_START, StoredTensor
+from wsopt.checkpoints._pickle_storage import LEGACY_START, ZIP_HEADER_BYTES, ZIP_START, StoredTensor, refuse_inflated
 from wsopt.checkpoints._torch_layouts import Leaf, Part, find_parts
 from wsopt.checkpoints._torch_open import archive_names, open_tree
 from wsopt.errors import CheckpointError
 
-_LEGACY: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle: torch's magic number
 _SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 
 
@@ -35,7 +34,7 @@ class TorchReader(CheckpointReader):
         if len(start) < 4:
             return path.suffix in _SUFFIXES
         if not start.startswith(ZIP_START):
-            return _LEGACY in start[:64]
+            return LEGACY_START in start[:64]
         if _is_data(_first_name(start)):
             return True
         return any(_is_data(name) for name in archive_names(path) or ())
@@ -83,7 +82,9 @@ def _specs(path: Path, part: Part) -> Mapping[str, TensorSpec]:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             what = "quantized" if tensor.is_quantized else "nested" if tensor.is_nested else "sparse"
             raise CheckpointError(f"{path}: tensor {name} is {what}, which cannot be combined. Save it dense.")
-    return {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in part.tensors.items()}
+    specs = {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in part.tensors.items()}
+    refuse_inflated(path, specs.values())
+    return specs
 
 
 def _own(tensor: Leaf, file: BinaryIO) -> Tensor:

@@ -153,7 +153,10 @@ def nested(path: Path, tree: object) -> tuple[Part, ...] | None:
     k-diffusion has ``model`` and ``model_ema``, DiT ``model`` and ``ema``, NVlabs/edm's training state a whole network
     in ``net``, many others ``state_dict``, ``model`` or ``module``.
     """
-    if not isinstance(tree, Mapping) or any(isinstance(one, Leaf) and one.ndim for one in tree.values()):
+    if not isinstance(tree, Mapping):
+        return None
+    # Weights at the top belong to another layout; the state of a random generator, which is bytes, does not.
+    if any(isinstance(one, Leaf) and one.ndim and one.is_floating_point() for one in tree.values()):
         return None
     raw, emas, targets = (_under(tree, keys) for keys in (RAW_KEYS, EMA_KEYS, TARGET_KEYS))
     if max(len(raw), len(emas), len(targets)) != 1 or len(raw) > 1:

@@ -15,7 +15,7 @@ import torch
 
 from wsopt.checkpoints._pickle_ids import ForeignGlobal, StorageId
 from wsopt.checkpoints._pickle_passive import Array, Dtype, stand_in
-from wsopt.checkpoints._pickle_storage import ZIP_START, Storage
+from wsopt.checkpoints._pickle_storage import ZIP_HEADER_BYTES, ZIP_START, Storage
 from wsopt.checkpoints._pickle_stream import MAX_OPCODE_BYTES
 from wsopt.checkpoints._pickle_unpickler import unpickle_torch
 from wsopt.errors import CheckpointError
@@ -80,15 +80,21 @@ def _stored_tree(path: Path) -> Any:  # noqa: ANN401
             f"{path} is torn: its zip directory is missing or damaged. Restore that file, or save that "
             f"checkpoint again."
         ) from error
-    return unpickle_torch(opcodes, lambda one: _locate(path, records, one))
+    size = path.stat().st_size
+    return unpickle_torch(opcodes, lambda one: _locate(path, records, one, size))
 
 
-def _locate(path: Path, records: Mapping[str, zipfile.ZipInfo], one: StorageId) -> Storage:
+def _locate(path: Path, records: Mapping[str, zipfile.ZipInfo], one: StorageId, size: int) -> Storage:
     record = records.get(f"data/{one.key}")
     if record is None or record.file_size != one.nbytes:
         found = "missing" if record is None else f"{record.file_size:,} bytes long"
         raise CheckpointError(
             f"{path} is torn: its record data/{one.key} is {found}, expected {one.nbytes:,} bytes. "
+            f"Restore that file, or save that checkpoint again."
+        )
+    if record.header_offset + ZIP_HEADER_BYTES + one.nbytes > size:  # or else it would cost the memory it announces
+        raise CheckpointError(
+            f"{path} is torn: it has {size:,} bytes, its record data/{one.key} alone should have {one.nbytes:,}. "
             f"Restore that file, or save that checkpoint again."
         )
     return Storage(record.header_offset, one.numel, one.dtype, zipped=True)
@@ -174,6 +180,8 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
             f"Load the file with the code that wrote it and save the weights alone: "
             f"torch.save(model.state_dict(), ...)."
         )
+    if "Quantized" in str(error):
+        return CheckpointError(f"{path} holds quantized tensors, which cannot be combined. Save them dequantized.")
     if isinstance(error, EOFError) or "unexpected" in str(error) or "EOF" in str(error):
         return CheckpointError(f"{path} is torn: it ends too early. Restore that file, or save that checkpoint again.")
     said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -6,13 +6,15 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wsopt.cli._shared import add_plugin_argument
 from wsopt.errors import ExitCode
 
 if TYPE_CHECKING:
     from wsopt.checkpoints import DeepFacts, Inspection
+
+_UNFOLDED: Final = 10_000
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse has no public type for it
@@ -40,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     from wsopt.checkpoints import as_json, inspect
     from wsopt.plugin_manager import load_plugins
 
-    readers = [component.load()() for component in load_plugins(args.plugin).registry.all("reader")]
+    readers = load_plugins(args.plugin).registry.make_all("reader")
     found = inspect(args.paths, readers)
     deep = _deep(found) if args.deep else None
     tensors = args.tensors or len({snapshot.path for snapshot in found.snapshots}) == 1
@@ -75,6 +77,11 @@ def _show(found: Inspection, deep: Sequence[DeepFacts] | None, *, tensors: bool)
     from wsopt.cli._inspect_view import view
 
     console = Console(highlight=False, markup=False, emoji=False)
-    # A pipe has no width; nothing must be folded to 80 columns there.
-    console = console if console.is_terminal else Console(width=160, highlight=False, markup=False, emoji=False)
-    console.print(view(found, deep, tensors=tensors, width=console.width))
+    if console.is_terminal:
+        console.print(view(found, deep, tensors=tensors, width=console.width))
+        return
+    # A pipe or file has no width: nothing is folded there, and nothing filled up with spaces.
+    console = Console(width=_UNFOLDED, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(view(found, deep, tensors=tensors, width=_UNFOLDED))
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

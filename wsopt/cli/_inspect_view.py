@@ -13,6 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from wsopt.report import amount
+
 if TYPE_CHECKING:
     from wsopt.checkpoints import DeepFacts, Inspection, LoraFacts, Snapshot, StreamSummary
 
@@ -53,31 +55,19 @@ def view(found: Inspection, deep: Sequence[DeepFacts] | None, *, tensors: bool, 
     return Group(*parts)
 
 
-def size(nbytes: float) -> str:
-    """Bytes in decimal units with three digits: ``1.18 GB``."""
-    return f"{_scaled(nbytes, ('B', 'kB', 'MB', 'GB', 'TB', 'PB'), ' ')}"
-
-
 def count(values: float) -> str:
     """A large number in three digits: ``296M``."""
-    return _scaled(values, ("", "k", "M", "G", "T"), "")
+    units, power = ("", "k", "M", "G", "T"), 0
+    while values >= 999.5 and power < len(units) - 1:
+        values /= 1000
+        power += 1
+    text = f"{values:.0f}" if power == 0 or values >= 99.95 else f"{values:.3g}"
+    return f"{text}{units[power]}"
 
 
 def stream_name(one: StreamSummary) -> str:
     """``raw``, ``ema 0.9999``, ``ema width 0.1``, with the component behind it."""
-    stream = one.stream
-    rate = "" if stream.rate is None else f" {stream.rate:.10g}"
-    width = "" if stream.width is None else f" width {stream.width:g}"
-    return f"{stream.kind}{rate}{width}" + (f" ({one.part})" if one.part else "")
-
-
-def _scaled(value: float, units: Sequence[str], gap: str) -> str:
-    power = 0
-    while value >= 999.5 and power < len(units) - 1:
-        value /= 1000
-        power += 1
-    text = f"{value:.0f}" if power == 0 or value >= 99.95 else f"{value:.3g}"
-    return f"{text}{gap if units[power] else ''}{units[power]}"
+    return f"{one.stream} ({one.part})" if one.part else str(one.stream)
 
 
 def _by_folder(found: Inspection) -> dict[Path, list[StreamSummary]]:
@@ -103,7 +93,7 @@ def _table(streams: Sequence[StreamSummary], *, wide: bool) -> Table:
     for one in streams:
         more = [_number(one.interval), f"{len(one.tensors):,}"] if wide else []
         formats = [", ".join(one.formats)] if wide else []
-        facts = [count(one.values), _dtypes(one), size(one.nbytes)]
+        facts = [count(one.values), _dtypes(one), amount(one.nbytes)]
         table.add_row(stream_name(one), _steps(one.steps), str(len(one.snapshots)), *more, *facts, *formats)
     return table
 
@@ -122,7 +112,14 @@ def _dtypes(one: StreamSummary) -> str:
     found = one.dtypes
     if len(found) < 2 or not one.values:
         return next(iter(found), "-")
-    return ", ".join(f"{dtype} {100 * values / one.values:.3g}%" for dtype, values in found.items())
+    return ", ".join(f"{dtype}{_share(values / one.values)}" for dtype, values in found.items())
+
+
+def _share(part: float) -> str:
+    """A part of a whole in percent; nothing where it is nearly all."""
+    if part < 0.01:
+        return " <1%"
+    return f" {100 * part:.0f}%" if part < 0.99 else ""
 
 
 def _remarks(one: StreamSummary, deep: DeepFacts | None, *, wide: bool) -> Iterator[_Remark]:
@@ -166,7 +163,8 @@ def _config(config: Mapping[str, object]) -> str:
     flat: dict[str, object] = {}
     for key, value in config.items():
         inside = value.items() if isinstance(value, Mapping) else [(key, value)]
-        flat |= {str(name): one for name, one in inside if isinstance(one, str | int | float | list | tuple)}
+        # What the network says of itself comes before what its loss does.
+        flat = {str(name): one for name, one in inside if isinstance(one, str | int | float | list | tuple)} | flat
     told = {key: value for key, value in flat.items() if key not in _UNTOLD and not isinstance(value, bool)}
     shown = [
         f"{key.removeprefix('_')} {value}"
@@ -247,7 +245,7 @@ def _tensor_table(one: StreamSummary) -> RenderableType:
     table.add_column("size", justify="right", no_wrap=True)
     for name, spec in one.tensors.items():
         shape = " x ".join(map(str, spec.shape)) or "scalar"
-        table.add_row(Text(name), shape, str(spec.dtype).removeprefix("torch."), size(spec.nbytes))
+        table.add_row(Text(name), shape, str(spec.dtype).removeprefix("torch."), amount(spec.nbytes))
     return Padding(table, (1, 0, 0, 0), expand=False)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from wsopt.cli._shared import add_plugin_argument
+from wsopt.cli._shared import add_plugin_argument, load_file, print_subjects
 from wsopt.errors import CheckpointError, ExitCode, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ profiles:
   single:STEP       the checkpoint of that step
   uniform           the plain average
   ema:RATE          exponential moving average, rate per training step, as in ema:0.9999
-  ema-from-first:RATE   the same begun at the first checkpoint, which keeps the remaining weight
+  ema-from-first:RATE
+                    the same begun at the first checkpoint, which keeps the remaining weight
   power:WIDTH       power-function EMA of that relative width, as in power:0.1
 
 examples:
@@ -44,8 +45,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "merge",
         help="combine checkpoints by given coefficients, without a search",
-        description="Combine checkpoints linearly by a profile or given coefficients and write one safetensors file. "
-        "One checkpoint is in memory at a time, and the sums. The file is there whole or not at all.",
+        description="Combine checkpoints linearly by a profile or given coefficients and write one\nsafetensors file. "
+        "One checkpoint is in memory at a time, and the sums. The file\nis there whole or not at all.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -190,19 +191,10 @@ def _open(args: argparse.Namespace) -> _Opened:
 
 
 def _load(file: Path, plugins: Sequence[Path]) -> tuple[Config, Registry]:
-    from wsopt.config import load_config
-    from wsopt.plugin_manager import load_plugins
-
-    kept: list[Registry] = []
-
-    def loader(files: Sequence[Path]) -> Registry:
-        kept.append(load_plugins(files).registry)
-        return kept[0]
-
     # What a run trained lies beside it, wherever the command is given.
     beside = [("output", json.dumps(str(file.resolve().parent.parent)))] if file.suffix == ".json" else []
-    config, _ = load_config(file, beside, loader, plugins)
-    return config, kept[0]
+    loaded = load_file(file, beside, plugins)
+    return loaded.config, loaded.plugins.registry
 
 
 def _chosen(args: argparse.Namespace) -> dict[str, Any]:
@@ -311,8 +303,7 @@ def _show(merged: Merged, args: argparse.Namespace) -> None:
         return
     from wsopt.cli._merge_table import coefficient_lines, summary_lines
 
-    for subject, text in summary_lines(merged, args.dry_run):
-        print(f"{subject:<14}{text}")
+    print_subjects(summary_lines(merged, args.dry_run), 14)
     if args.print_coefficients:
         print()
         print("\n".join(coefficient_lines(merged.recipe)))

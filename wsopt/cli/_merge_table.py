@@ -20,7 +20,7 @@ def summary_lines(merged: Merged, planned: bool) -> list[tuple[str, str]]:
     lines = [
         (
             "would merge" if planned else "merged",
-            f"{count} checkpoints of steps {recipe.steps[0]:,} to {recipe.steps[-1]:,} by {recipe.label}"
+            f"{count} checkpoints of steps {recipe.steps[0]:,} to {recipe.steps[-1]:,} by {_label(recipe)}"
             + (f", {len(merged.reads)} of them read" if len(merged.reads) < count else ""),
         ),
         ("coefficients", _coefficients(recipe)),
@@ -40,7 +40,7 @@ def summary_lines(merged: Merged, planned: bool) -> list[tuple[str, str]]:
             (
                 "verified",
                 f"{_tensor_count(found.tensors)}; largest relative error {found.error:.2g} ({found.tensor}), "
-                f"{found.tolerance:.2g} is rounding",
+                f"{found.tolerance:.2g} is {_explained(merged)}",
             )
         )
     return lines + [("warning", text) for text in merged.warnings]
@@ -54,6 +54,12 @@ def coefficient_lines(recipe: Recipe) -> list[str]:
         rows.append([recipe.name(index), *(f"{value:.9g}" for value in recipe.values[:, index])])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _label(recipe: Recipe) -> str:
+    if "run" in recipe.facts:
+        return f"{recipe.facts['which']} of the run {recipe.facts['run']}"
+    return recipe.label
 
 
 def _held(merged: Merged) -> str:
@@ -76,6 +82,11 @@ def _tensors(merged: Merged) -> str:
     )
 
 
+def _explained(merged: Merged) -> str:
+    cut = merged.adapter is not None and merged.adapter["truncation_error"]
+    return "the cut and rounding" if cut else "rounding"
+
+
 def _adapter(facts: Mapping[str, Any]) -> str:
     if facts["style"] is None:
         return f"rank {facts['rank']}, that checkpoint's own tensors"
@@ -83,9 +94,15 @@ def _adapter(facts: Mapping[str, Any]) -> str:
     return f"rank {facts['rank']}, {how}, in {facts['style']} style"
 
 
+def _place(recipe: Recipe, index: int) -> str:
+    """The step as in the first line, with what a post-hoc EMA's snapshot is called besides."""
+    step = recipe.steps[index]
+    return f"{step:,}{recipe.name(index).removeprefix(str(step))}"
+
+
 def _coefficients(recipe: Recipe) -> str:
     sums = sorted({f"{total:.6g}" for total in recipe.sums})
     group, index = divmod(int(abs(recipe.values).argmax()), len(recipe.steps))
-    largest = f"largest {recipe.values[group, index]:.4g} at step {recipe.name(index)}"
+    largest = f"largest {recipe.values[group, index]:.4g} at step {_place(recipe, index)}"
     groups = f"{len(recipe.groups)} layer groups, " if len(recipe.groups) > 1 else ""
     return f"{groups}sum {' to '.join(sums[:: max(1, len(sums) - 1)])}, {largest}, absolute sum {recipe.sum_abs:.4g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsopt.cli._shared import print_subjects
 from wsopt.report import amount, duration
 
 if TYPE_CHECKING:
@@ -12,18 +13,14 @@ if TYPE_CHECKING:
 
 
 def print_plan(plan: Plan) -> None:
-    """Print a plan to stdout, one subject per line."""
-    for subject, text in plan_lines(plan):
-        print(f"{subject:<12}{text}")
+    """Print a plan to stdout, one subject below the other."""
+    print_subjects(plan_lines(plan), 14)
 
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """Pairs of subject and text."""
     found = plan.checkpoints
     evaluations, seconds = plan.evaluations, plan.seconds
-    memory = plan.memory_bytes
-    parts = ", ".join(f"{name} {amount(size)}" for name, size in memory.items() if size)
-    resident = sum(size for name, size in memory.items() if name != "mapped")
     lines = [
         ("run", f"{plan.folder} ({'continues' if plan.exists else 'new'})"),
         (
@@ -32,17 +29,17 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
             f"{found['values']:,} values each, {amount(found['bytes'])} on disk in {found['from']}",
         ),
         *(("tensors" if not at else "", text) for at, text in enumerate(_policies(plan.policy))),
-        *([("groups", _listed(plan.groups, 6))] if len(plan.groups) > 1 else []),
-        ("memory", f"{amount(resident)} resident ({parts})"),
+        ("coefficients", _coefficients(plan)),
+        ("memory", _memory(plan)),
         (
             "budget",
             f"{evaluations['budget']} evaluations of {evaluations['samples']:,} samples, {plan.nfe} NFE: "
             f"{evaluations['baselines']} baselines, {evaluations['search']} search",
         ),
-        ("report", f"{evaluations['report']} targets of {evaluations['report_samples']:,} samples"),
+        ("report", f"about {evaluations['report']} sets of weights, {evaluations['report_samples']:,} samples each"),
         (
             "time",
-            f"{duration(seconds['evaluation'])} per evaluation (one batch timed, merge not in it): "
+            f"{duration(seconds['evaluation'])} per evaluation (one batch timed; merge and score not in it): "
             f"{duration(seconds['baselines and search'])} for baselines and search, "
             f"{duration(seconds['report'])} for the report",
         ),
@@ -64,10 +61,38 @@ _DONE = {
 def _policies(table: Mapping[str, Any]) -> list[str]:
     """One line for each thing that is done with tensors; the names where there are few."""
     lines = []
-    for policy, row in table.items():
+    for policy, row in sorted(table.items(), key=lambda item: list(_DONE).index(item[0])):
         names = "" if policy == "combine" else f": {_listed(row['names'], 4)}"
-        lines.append(f"{row['tensors']} ({row['values']:,} values) {_DONE[policy]}{names}")
+        values = f"{row['values']:,} value{'' if row['values'] == 1 else 's'}"
+        lines.append(f"{row['tensors']:,} ({values}) {_DONE[policy]}{names}")
     return lines
+
+
+def _coefficients(plan: Plan) -> str:
+    """The parameterization, D where it is known, and the layer groups."""
+    dimension = plan.parameterization["dimension"]
+    text = f"parameterization {plan.parameterization['name']}" + (f", D = {dimension:,}" if dimension else "")
+    if len(plan.groups) == 1:
+        return text
+    return (
+        f"{text}; {len(plan.groups):,} layer groups: {', '.join(plan.groups[:6])}"
+        f"{', ...' if len(plan.groups) > 6 else ''}; those of tensors that are equal in all checkpoints fall away"
+    )
+
+
+def _memory(plan: Plan) -> str:
+    """What is resident and what is mapped, each with its parts; dtype and devices where they are not the usual."""
+    dtype, devices = plan.held["dtype"], plan.held["devices"]
+    sizes = {name: size for name, size in plan.memory_bytes.items() if size and name != "mapped"}
+    text = f"{amount(sum(sizes.values()))} resident"
+    text += f" ({', '.join(f'{_part(name, dtype)} {amount(size)}' for name, size in sizes.items())})"
+    if mapped := plan.memory_bytes.get("mapped"):
+        text += f", and {_part('differences', dtype)} {amount(mapped)} mapped from a file in {plan.held['cache']}"
+    return text + (f"; shared by {' and '.join(devices)}" if len(devices) > 1 else f"; on {devices[0]}")
+
+
+def _part(name: str, dtype: str) -> str:
+    return f"{name} in {dtype}" if name.endswith("differences") else name
 
 
 def _listed(names: Sequence[str], most: int) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +55,12 @@ def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace) -> Loaded:
-    """Load the config that the arguments of `add_config_arguments` name.
+    """Load the config that the arguments of `add_config_arguments` name. See `load_file`."""
+    return load_file(args.file, args.overrides, args.plugin)
+
+
+def load_file(file: Path, overrides: Sequence[tuple[str, str]], plugin_files: Sequence[Path]) -> Loaded:
+    """Load a config and the plugins that it and the command line name.
 
     Raises:
         InputError, ConfigError, PluginError: see `wsopt.config.load_config`.
@@ -66,8 +74,30 @@ def load(args: argparse.Namespace) -> Loaded:
         kept.append(load_plugins(files))
         return kept[0].registry
 
-    config, text = load_config(args.file, args.overrides, loader, args.plugin)
+    config, text = load_config(file, overrides, loader, plugin_files)
     return Loaded(config, text, kept[0])
+
+
+def print_subjects(lines: Sequence[tuple[str, str]], indent: int) -> None:
+    """Print pairs of subject and text, one below the other; in a terminal, text is folded to its width.
+
+    Args:
+        lines: the pairs; an empty subject goes on with the one before.
+        indent: column that all texts begin in.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for subject, text in lines:
+        print(folded(subject, text, indent, width))
+
+
+def folded(subject: str, text: str, indent: int, width: int | None) -> str:
+    """One pair as lines of at most `width` characters; None, or a width that leaves no room, folds nothing."""
+    whole = f"{subject:<{indent}}{text}"
+    if width is None or width < indent + 20:
+        return whole
+    return "\n".join(
+        textwrap.wrap(whole, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def _override(text: str) -> tuple[str, str]:

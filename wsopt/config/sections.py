@@ -14,8 +14,9 @@ Quantize = Literal["none", "trunc", "round"]
 Kind = Literal["raw", "ema", "target", "lora"]
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
-# A power-function EMA with exponent 0 is the plain average, whose relative width is 1 / sqrt(12) = 0.2887.
-Width = Annotated[float, Field(ge=0.001, le=0.288)]
+WIDTHS: Final = (0.001, 0.288)
+"""Relative widths of power-function EMAs that are taken; that of the plain average is 1 / sqrt(12) = 0.2887."""
+Width = Annotated[float, Field(ge=WIDTHS[0], le=WIDTHS[1])]
 Pattern = Annotated[str, Field(min_length=1)]
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -1,7 +1,7 @@
 """Engines: where candidates are evaluated."""
 
 from wsopt.engines._base import Engine
-from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered, check_device
+from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered, check_device, check_devices
 from wsopt.engines._inprocess import InProcessEngine
 from wsopt.engines._metrics import Metric, Metrics, build_metrics, load_objective
 
@@ -15,5 +15,6 @@ __all__ = [
     "Rendered",
     "build_metrics",
     "check_device",
+    "check_devices",
     "load_objective",
 ]

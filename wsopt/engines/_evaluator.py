@@ -20,6 +20,7 @@ from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
 from wsopt.registry import Registry
 from wsopt.seeding import SampleNoise
+from wsopt.tensors import as_bytes
 from wsopt.types import Batch, Coefficients, Job, MetricScore, Outcome, Score, Split, Target
 from wsopt.weightspace import Grouping, SpaceSettings, WeightSpace, open_space
 
@@ -53,10 +54,17 @@ class Rendered:
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """Weights to be saved: `tensors` by name on the CPU, and text entries that belong into the file's header."""
+    """Weights to be saved.
+
+    Args:
+        tensors: by name, on the CPU.
+        metadata: text entries that belong into the file's header.
+        notes: what the user is to be told of them, one sentence each.
+    """
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 class _Stopwatch:
@@ -83,7 +91,7 @@ class Evaluator:
         config = spec.config
         self._config = config
         self._device = torch.device(config.device)
-        self.family: ModelFamily = spec.registry.get("family", config.family.name).load()(config.family.params)
+        self.family: ModelFamily = spec.registry.make("family", config.family)
         self.model = self.family.build().to(self._device)
         state = self.model.state_dict()
         checkpoints = spec.checkpoints.named_as(state)
@@ -144,16 +152,17 @@ class Evaluator:
     def export(self, target: Target) -> Export:
         """The weights of a target in the checkpoints' own names and dtypes, copied, on the CPU."""
         metadata: dict[str, str] = {}
+        notes: tuple[str, ...] = ()
         if isinstance(target, Coefficients):
             self.space.prepare(target.values[None])
-            tensors, metadata = self.space.tensors(0), self.space.metadata(0)
+            tensors, metadata, notes = self.space.tensors(0), self.space.metadata(0), self.space.notes(0)
             if self._recalculates:
                 self._load(Job(0, target, "report", 1))
                 tensors |= {name: value for name, value in self.model.state_dict().items() if name in tensors}
         else:
             tensors = self.space.file_tensors(target)
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        return Export(copies, metadata)
+        return Export(copies, metadata, notes)
 
     def floor(self) -> list[MetricScore]:
         """The distance of real images from real images: each reference split against the other of train and test."""
@@ -259,13 +268,21 @@ def _with_base(fingerprint: str, base: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(fingerprint.encode())
     for name in sorted(base):
         digest.update(name.encode())
-        digest.update(base[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(as_bytes(base[name]))
     return digest.hexdigest()
 
 
-def check_device(name: str) -> None:
-    """Raise InputError where torch has no device `name`."""
+def check_devices(config: Config) -> None:
+    """Raise InputError where torch has not one of the devices that a config names."""
+    check_device(config.device)
+    for name in config.weightspace.devices:
+        check_device(name, "weightspace.devices")
+
+
+def check_device(name: str, key: str = "device") -> None:
+    """Raise InputError where torch has no device `name`, which the config's `key` asks for."""
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f'device = "{name}" is not available: {str(error).splitlines()[0]}. Use "cpu".') from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f'{key}: "{name}" is not available: {reason}. Use "cpu".') from error

@@ -42,7 +42,7 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
     Raises:
         InputError: a feature objective without features, or another objective with features or a reference.
     """
-    dataset: Dataset = registry.get("dataset", config.data.name).load()(config.data.params)
+    dataset: Dataset = registry.make("dataset", config.data)
     objective_class = load_objective(config, registry)
     needs_features = objective_class.needs == "features"
     if needs_features and config.objective.features is None:

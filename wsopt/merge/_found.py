@@ -40,8 +40,7 @@ def run_config(path: Path) -> Path | None:
 
 def run_grouping(config: Config, registry: Registry) -> Grouping:
     """The layer groups of a config's parameterization."""
-    component = registry.get("parameterization", config.parameterization.name)
-    parameterization: Parameterization = component.load()(config.parameterization.params)
+    parameterization: Parameterization = registry.make("parameterization", config.parameterization)
     return parameterization.grouping
 
 
@@ -59,4 +58,5 @@ def table_recipe(table: Table, checkpoints: CheckpointSet, grouping: Grouping | 
     own = table.grouping if table.patterns else grouping
     label = str(table.facts.get("profile_of_file", table.path.name))
     facts = {key: value for key, value in table.facts.items() if key != "profile_of_file"}
-    return Recipe(label, checkpoints.steps, table.aligned(checkpoints.steps), table.groups, own, facts)
+    values = table.aligned(checkpoints.steps)
+    return Recipe(label, checkpoints.steps, values, table.groups, own, facts, partial=not table.patterns)

@@ -32,8 +32,6 @@ from wsopt.merge._write import TensorFile
 from wsopt.types import FloatArray
 from wsopt.weightspace import LoraStack, SpaceSettings, truncate
 
-_PEFT_WEIGHTS = "adapter_model.safetensors"
-
 
 @dataclass(frozen=True, eq=False)
 class MergedAdapter:
@@ -41,7 +39,7 @@ class MergedAdapter:
 
     Args:
         adapter: the factors; None where the merge is one checkpoint as it is.
-        tensors: as they are written, by name; empty in peft style, which writes a folder.
+        tensors: as they are written, by name.
         metadata: text entries that say the scales.
         style: names of the tensors; None with `adapter` None.
         dtype: of the factors.
@@ -141,9 +139,9 @@ def _write_folder(
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        write_adapter(temporary, merged.adapter, "peft", merged.dtype)
+        weights = write_adapter(temporary, merged.adapter, "peft", merged.dtype)
         write_text(temporary / "merge.json", facts["wsopt"] + "\n")
-        found = None if check is None else check(temporary / _PEFT_WEIGHTS)
+        found = None if check is None else check(weights)
         size = sum(file.stat().st_size for file in temporary.iterdir())
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(temporary.iterdir()):

@@ -14,10 +14,11 @@ from wsopt.merge._lora import MergedAdapter, compare, merge_adapters, write_merg
 from wsopt.merge._metadata import metadata
 from wsopt.merge._out import check_out
 from wsopt.merge._recipe import Recipe
-from wsopt.merge._stream import DTYPES, MergeSettings, StreamingMerger
+from wsopt.merge._stream import MergeSettings, StreamingMerger
 from wsopt.merge._verify import Verification, verify
 from wsopt.merge._write import TensorFile
 from wsopt.progress import Progress
+from wsopt.weightspace import DTYPES, clamp_warning
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _merged(
         tensors=Counter(merger.policies.values()),
         peak_bytes=merger.peak_bytes,
         verification=verification,
-        warnings=_warnings(request),
+        warnings=(*_warnings(request), *filter(None, [clamp_warning(merger.clamped)])),
     )
 
 

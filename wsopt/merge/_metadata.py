@@ -11,6 +11,7 @@ from typing import Any, Final
 import wsopt
 from wsopt.checkpoints import CheckpointSet, Snapshot
 from wsopt.errors import CheckpointError
+from wsopt.files import files_of
 from wsopt.merge._recipe import Recipe
 
 _ENDS: Final = 1 << 16
@@ -49,8 +50,8 @@ def source(snapshot: Snapshot, step: int, full: bool) -> dict[str, Any]:
         CheckpointError: where it cannot be read.
     """
     path = snapshot.path
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
     try:
+        files = files_of(path)
         facts: dict[str, Any] = {
             "file": path.name,
             "stream": str(snapshot.stream),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from wsopt.config.sections import WIDTHS
 from wsopt.errors import InputError
 from wsopt.merge._recipe import Recipe
 from wsopt.parameterizations import ema, ema_from_first, power_ema, single, uniform
@@ -14,7 +15,6 @@ from wsopt.types import FloatArray
 Rule: TypeAlias = Literal["last", "single", "uniform", "ema", "ema-from-first", "power"]
 
 _KNOWN: Final = "last, single:STEP, uniform, ema:RATE, ema-from-first:RATE, power:WIDTH"
-_WIDTHS: Final = (0.001, 0.288)
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def parse_profile(text: str) -> Profile:
         number = float("nan")
     if rule != "power" and not 0.0 < number < 1.0:
         raise InputError(f"--profile {text}: expected a rate per training step between 0 and 1, as in {rule}:0.9999.")
-    if rule == "power" and not _WIDTHS[0] <= number <= _WIDTHS[1]:
+    if rule == "power" and not WIDTHS[0] <= number <= WIDTHS[1]:
         raise InputError(
-            f"--profile {text}: expected a relative width from {_WIDTHS[0]} to {_WIDTHS[1]}, as in power:0.1."
+            f"--profile {text}: expected a relative width from {WIDTHS[0]} to {WIDTHS[1]}, as in power:0.1."
         )
     return Profile(rule, number)  # type: ignore[arg-type]
 

@@ -9,13 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from wsopt.errors import InputError
+from wsopt.parameterizations import absolute_sum, amplifies
 from wsopt.types import FloatArray
-from wsopt.weightspace import Grouping
+from wsopt.weightspace import Grouping, one_hot
 
 _SUM_TOLERANCE: Final = 1e-6
 _EXACT_SUM: Final = 1e-12
-# A sum of absolute coefficients above this lets rounding and noise of the checkpoints through many times over.
-_LARGE: Final = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +30,8 @@ class Recipe:
         facts: what else is known of them, as JSON values: the run, the profile error.
         names: what each of the K is called where its step alone does not tell; empty where it does.
         notes: what the user should know besides `warnings`, one sentence each.
+        partial: whether a layer group without coefficients is no error: a run has none of groups whose tensors are
+            equal in all checkpoints.
 
     Raises:
         InputError: where the shapes do not agree or a coefficient is not finite.
@@ -44,6 +45,7 @@ class Recipe:
     facts: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    partial: bool = False
 
     def __post_init__(self) -> None:
         expected = (len(self.groups), len(self.steps))
@@ -66,7 +68,7 @@ class Recipe:
     @property
     def sum_abs(self) -> float:
         """Largest sum of absolute coefficients of a group: how much the checkpoints' own errors are amplified."""
-        return float(np.abs(self.values).sum(axis=1).max())
+        return absolute_sum(self.values)
 
     @property
     def sums_to_one(self) -> bool:
@@ -76,10 +78,7 @@ class Recipe:
     @property
     def single(self) -> int | None:
         """The checkpoint that one-hot coefficients select in every group, or None."""
-        hot = int(self.values[0].argmax())
-        expected = np.zeros_like(self.values)
-        expected[:, hot] = 1.0
-        return hot if np.array_equal(self.values, expected) else None
+        return one_hot(self.values)
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -98,7 +97,7 @@ class Recipe:
             for group, total in enumerate(self.sums)
             if abs(total - 1.0) > _SUM_TOLERANCE
         ]
-        if self.sum_abs > _LARGE:
+        if amplifies(self.values):
             found.append(
                 f"the absolute coefficients sum to {self.sum_abs:.3g}: rounding and noise in the checkpoints are "
                 f"amplified that much"
@@ -117,7 +116,7 @@ class Recipe:
         }
 
     def members(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        """Layer group, as a row of `values`, of each tensor that is combined.
+        """Layer group, as a row of `values`, of each tensor; of a `partial` recipe those without one are left out.
 
         Args:
             shapes: shape by name of the tensors.
@@ -134,13 +133,13 @@ class Recipe:
                 )
             return dict.fromkeys(shapes, 0)
         rows = {group: row for row, group in enumerate(self.groups)}
-        for name in shapes:
+        for name in () if self.partial else shapes:
             if found.get(name) not in rows:
                 raise InputError(
                     f"{self.label}: tensor {name} belongs to the layer group {found.get(name)!r}, which has no "
                     f"coefficients (known: {', '.join(self.groups[:5])})."
                 )
-        return {name: rows[found[name]] for name in shapes}
+        return {name: rows[found[name]] for name in shapes if found.get(name) in rows}
 
     def _of(self, group: int) -> str:
         return f" of group {self.groups[group]!r}" if len(self.groups) > 1 else ""

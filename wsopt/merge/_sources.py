@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from wsopt.checkpoints import (
-    CheckpointReader,
     CheckpointSet,
     Inventory,
     Selection,
@@ -75,7 +74,7 @@ def open_folder(folder: Path, registry: Registry, chosen: Mapping[str, Any]) -> 
     if not folder.is_dir():
         what = "is a single file" if folder.is_file() else "does not exist"
         raise InputError(f"{folder} {what}. Give the folder of the checkpoints, or a config in TOML.")
-    return Source(folder, scan([folder], _readers(registry)), Selection(**chosen))
+    return Source(folder, scan([folder], registry.make_all("reader")), Selection(**chosen))
 
 
 def open_config(config: Config, registry: Registry, chosen: Mapping[str, Any]) -> Source:
@@ -104,8 +103,4 @@ def open_config(config: Config, registry: Registry, chosen: Mapping[str, Any]) -
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Set checkpoints.path to the folder that holds the checkpoints.")
     paths = [folder, *(path for path in elsewhere if path.resolve() != folder.resolve())]
-    return Source(folder, scan(paths, _readers(registry)), replace(selection, **chosen))
-
-
-def _readers(registry: Registry) -> list[CheckpointReader]:
-    return [component.load()() for component in registry.all("reader")]
+    return Source(folder, scan(paths, registry.make_all("reader")), replace(selection, **chosen))

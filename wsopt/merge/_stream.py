@@ -21,12 +21,11 @@ from wsopt.checkpoints import CheckpointSet, TensorSpec
 from wsopt.errors import CheckpointError, InputError
 from wsopt.merge._recipe import Recipe
 from wsopt.progress import Progress
-from wsopt.weightspace import Policy, SpaceSettings, plan_policies
+from wsopt.tensors import as_bytes, widened
+from wsopt.weightspace import DTYPES, Policy, SpaceSettings, plan_policies, running_variances
 
 _CHUNK: Final = 1 << 18
 """Values that are widened to float64 at a time: 2 MiB, which a cache holds."""
-
-DTYPES: Final = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,15 @@ class StreamingMerger:
         self.settings = settings
         self.copied: dict[str, Policy] = copied(checkpoints.tensors, settings)
         floating = {name: spec.shape for name, spec in checkpoints.tensors.items() if spec.dtype.is_floating_point}
-        combined = [name for name in floating if name not in self.copied]
         rows = recipe.members(floating)
+        # What the run that found the coefficients knew to be equal in all checkpoints has none.
+        self.copied |= {name: "constant" for name in floating if name not in rows and name not in self.copied}
+        combined = [name for name in floating if name not in self.copied]
         self._rows = {name: rows[name] for name in combined}
         self._sums: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
+        self.variances = running_variances(checkpoints.tensors)
+        self.clamped: dict[str, int] = {}
         self._watched = _Constants(
             [name for name in combined if not recipe.sums_to_one or checkpoints.tensors[name].dtype == torch.float64]
         )
@@ -119,7 +122,9 @@ class StreamingMerger:
         return found
 
     def run(self, progress: Progress) -> None:
-        """Read and sum.
+        """Read and sum. Running variances that come out negative are raised to zero, as the resident stack does.
+
+        `clamped` tells how many of them there were, by tensor.
 
         Raises:
             CheckpointError: a torn file, a NaN, or differing tensors that cannot be combined.
@@ -129,6 +134,7 @@ class StreamingMerger:
             for done, index in enumerate(reads, 1):
                 self._take(index, last=done == len(reads))
                 stage.update(done, checkpoint=self.recipe.name(index))
+        self._clamp()
 
     def origin(self, name: str) -> int:
         """The checkpoint that a tensor which is not combined is copied from."""
@@ -137,7 +143,7 @@ class StreamingMerger:
         last = len(self.checkpoints) - 1
         if self.copied.get(name) == "batchnorm":
             return last
-        if name in self.copied and self.settings.copy_from is not None:
+        if self.copied.get(name) == "not floating" and self.settings.copy_from is not None:
             return 0 if self.settings.copy_from == "first" else last
         return self.reads[0]
 
@@ -158,14 +164,11 @@ class StreamingMerger:
         spec = self.specs[name]
         wide = self._kept[name] if name in self._kept else self._sums[name]
         result = wide.to(spec.dtype).reshape(spec.shape)
-        if spec.dtype.is_floating_point:
-            # torch has no isfinite for 8-bit floats.
-            values = result.float() if spec.dtype.itemsize == 1 else result
-            if not bool(values.isfinite().all()):
-                raise InputError(
-                    f"the merged tensor {name} has values up to {float(wide.double().abs().max()):.3g}, which "
-                    f"{str(spec.dtype).removeprefix('torch.')} cannot hold. Give --dtype float32 or other coefficients."
-                )
+        if spec.dtype.is_floating_point and not bool(widened(result).isfinite().all()):
+            raise InputError(
+                f"the merged tensor {name} has values up to {float(wide.double().abs().max()):.3g}, which "
+                f"{str(spec.dtype).removeprefix('torch.')} cannot hold. Give --dtype float32 or other coefficients."
+            )
         return result
 
     def release(self) -> None:
@@ -189,6 +192,13 @@ class StreamingMerger:
         if last:
             self._kept |= {name: tensors[name].clone() for name in self._watched.names}
 
+    def _clamp(self) -> None:
+        for name in self._sums:
+            if name in self.variances and name not in self._kept:
+                if count := int((self._sums[name] < 0).sum()):
+                    self.clamped[name] = count
+                self._sums[name].clamp_(min=0)
+
     def _add(self, name: str, values: Tensor, alpha: float) -> None:
         if name not in self._sums:  # not added to zero, which would lose the sign of a negative zero
             total = self._sums[name] = torch.empty(values.numel(), dtype=torch.float64)
@@ -204,17 +214,26 @@ class StreamingMerger:
         for name, reason in self.copied.items():
             if index == self.origin(name):
                 self._kept[name] = tensors[name].clone()
-            elif reason == "not floating" and self.settings.copy_from is None:
+            elif reason == "constant" or (reason == "not floating" and self.settings.copy_from is None):
                 self._check_equal(name, index, tensors[name])
 
     def _check_equal(self, name: str, index: int, tensor: Tensor) -> None:
-        if not torch.equal(tensor, self._kept[name]):
+        if torch.equal(tensor, self._kept[name]):
+            return
+        differs = (
+            f"{self.checkpoints.snapshots[index]}: tensor {name} is {self.checkpoints.tensors[name]} and differs from "
+            f"{self.checkpoints.snapshots[self.origin(name)]}"
+        )
+        if self.copied[name] == "constant":
             raise CheckpointError(
-                f"{self.checkpoints.snapshots[index]}: tensor {name} is {self.checkpoints.tensors[name]} and differs "
-                f"from {self.checkpoints.snapshots[self.origin(name)]}; a tensor that is not floating cannot be "
-                f"combined. Say which checkpoint it is copied from: --copy-from first or last "
-                f"(weightspace.copy_from of a config)."
+                f"{differs}; {self.recipe.label} has no coefficients of its layer group (known: "
+                f"{', '.join(self.recipe.groups[:5])}), as if it were equal in all checkpoints. Give the checkpoints "
+                f"that the coefficients were found for."
             )
+        raise CheckpointError(
+            f"{differs}; a tensor that is not floating cannot be combined. Say which checkpoint it is copied from: "
+            f"--copy-from first or last (weightspace.copy_from of a config)."
+        )
 
 
 def copied(tensors: Mapping[str, TensorSpec], settings: MergeSettings) -> dict[str, Policy]:
@@ -233,7 +252,6 @@ class _Constants:
     def see(self, tensors: Mapping[str, Tensor]) -> None:
         """Look at one more file."""
         for name in sorted(self.names):
-            flat = tensors[name].contiguous().reshape(-1)
-            digest = hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()
+            digest = hashlib.sha256(as_bytes(tensors[name])).digest()
             if self._digests.setdefault(name, digest) != digest:
                 self.names.discard(name)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from wsopt.errors import InputError
+from wsopt.parameterizations import PatternGroups
 from wsopt.types import FloatArray
 
 _STEP = re.compile(r"[0-9]{1,15}")
@@ -71,22 +72,20 @@ class Table:
             )
         return self.values[:, [self.steps.index(step) for step in steps]]
 
-    def grouping(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    def grouping(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, str] | None:
         """Layer group of each tensor: the first whose patterns match anywhere in its name.
 
         Raises:
             InputError: where a tensor matches none.
         """
-        found = {}
-        for name in shapes:
-            group = next((g for g, texts in self.patterns.items() if any(re.search(one, name) for one in texts)), None)
-            if group is None:
-                raise InputError(
-                    f'{self.path}: tensor {name} matches no pattern of "grouping". Add a last group with the pattern '
-                    f'".*" for the rest.'
-                )
-            found[name] = group
-        return found
+        groups = PatternGroups(
+            [(group, pattern) for group, patterns in self.patterns.items() for pattern in patterns],
+            strict=True,
+            idle=True,
+            name=f'{self.path}: the patterns of "grouping"',
+            remedy='Add a last group with the pattern ".*" for the rest.',
+        )
+        return groups.assign(shapes)
 
 
 def read_table(path: Path, which: str = "best") -> Table:

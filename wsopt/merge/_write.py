@@ -7,40 +7,19 @@ of several gigabytes cannot afford.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, NoReturn, Self
+from typing import BinaryIO, NoReturn, Self
 
-import torch
 from torch import Tensor
 
-from wsopt.checkpoints import TensorSpec
+from wsopt.checkpoints import TensorSpec, pack_header
 from wsopt.errors import InputError, WsoptError
-
-_CODES: Final[dict[torch.dtype, str]] = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint64: "U64",
-    torch.uint32: "U32",
-    torch.uint16: "U16",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-    torch.complex64: "C64",
-}
+from wsopt.tensors import as_bytes
 
 
 class TensorFile:
@@ -65,7 +44,7 @@ class TensorFile:
         self.temporary = path.with_name(f".{path.name}.tmp")
         self.names = tuple(sorted(specs, key=lambda name: (-specs[name].dtype.itemsize, name)))
         self._specs = specs
-        self._header = _header(path, self.names, specs, metadata)
+        self._header = pack_header(path, {name: specs[name] for name in self.names}, metadata)
         self._written = 0
         self._file: BinaryIO | None = None
 
@@ -100,8 +79,7 @@ class TensorFile:
         if name != self.names[self._written] or found != expected:
             raise ValueError(f"got {name} {found}, expected {self.names[self._written]} {expected}")
         self._written += 1
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        self._write(flat.view(torch.uint8).numpy().data)
+        self._write(as_bytes(tensor))
 
     def flush(self) -> None:
         """Bring everything to the disk, under the temporary name."""
@@ -144,21 +122,3 @@ class TensorFile:
             with suppress(OSError):  # what was still buffered may not fit either; the file goes in any case
                 self._file.close()
         self.temporary.unlink(missing_ok=True)
-
-
-def _header(path: Path, names: tuple[str, ...], specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> bytes:
-    entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    at = 0
-    for name in names:
-        spec = specs[name]
-        if spec.dtype not in _CODES:
-            raise InputError(f"{path}: tensor {name} is {spec}, which safetensors cannot hold.")
-        entries[name] = {
-            "dtype": _CODES[spec.dtype],
-            "shape": list(spec.shape),
-            "data_offsets": [at, at + spec.nbytes],
-        }
-        at += spec.nbytes
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text

@@ -5,7 +5,7 @@ from wsopt.parameterizations._combination import Combination
 from wsopt.parameterizations._depth import block_of
 from wsopt.parameterizations._groups import Groups, PatternGroups, SharedGroups, by_depth, by_tensor
 from wsopt.parameterizations._named import DifferenceBase, Direct, Layerwise, Lora
-from wsopt.parameterizations._posthoc import PosthocEma, ProfilePoint, posthoc
+from wsopt.parameterizations._posthoc import PosthocEma, ProfilePoint, absolute_sum, amplifies, posthoc
 from wsopt.parameterizations._profiles import ema, ema_from_first, power_ema, power_exponent, single, uniform
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "PosthocEma",
     "ProfilePoint",
     "SharedGroups",
+    "absolute_sum",
+    "amplifies",
     "block_of",
     "by_depth",
     "by_tensor",

@@ -65,11 +65,23 @@ class PatternGroups(Groups):
     Args:
         patterns: pairs of group name and regular expression; two may name the same group.
         strict: whether a tensor that none matches is an error; otherwise it goes to the group ``rest``.
+        idle: whether a pattern that no tensor is left for is fine; otherwise it is an error.
+        name: where the patterns are written, as messages say it.
+        remedy: what puts the tensors that none matches into a group.
     """
 
-    def __init__(self, patterns: Sequence[tuple[str, str]], strict: bool) -> None:
+    def __init__(
+        self,
+        patterns: Sequence[tuple[str, str]],
+        strict: bool,
+        *,
+        idle: bool = False,
+        name: str = "parameterization.patterns",
+        remedy: str = "Add a pattern, or set unmatched = 'group' to put them into a group of their own.",
+    ) -> None:
         self._patterns = [(group, re.compile(pattern)) for group, pattern in patterns]
-        self._strict = strict
+        self._strict, self._idle = strict, idle
+        self._name, self._remedy = name, remedy
 
     def assign(self, tensors: Mapping[str, tuple[int, ...]]) -> Mapping[str, str] | None:
         """See `Groups.assign`."""
@@ -85,14 +97,11 @@ class PatternGroups(Groups):
                 used.add(at)
                 found[name] = self._patterns[at][0]
         if unmatched and self._strict:
-            raise InputError(
-                f"parameterization.patterns: none matches {_some(unmatched)}. "
-                f"Add a pattern, or set unmatched = 'group' to put them into a group of their own."
-            )
+            raise InputError(f"{self._name}: none matches {_some(unmatched)}. {self._remedy}")
         idle = [pattern.pattern for at, (_, pattern) in enumerate(self._patterns) if at not in used]
-        if idle and tensors:
+        if idle and tensors and not self._idle:
             raise InputError(
-                f"parameterization.patterns: no tensor is left for the pattern {idle[0]!r}: it matches none, or the "
+                f"{self._name}: no tensor is left for the pattern {idle[0]!r}: it matches none, or the "
                 f"patterns above it take them all. The checkpoints have {_some(list(tensors))}. Mend or remove it."
             )
         return found

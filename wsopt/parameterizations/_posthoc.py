@@ -15,17 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsopt.errors import InputError
-from wsopt.parameterizations._profiles import power_exponent
+from wsopt.parameterizations._profiles import WIDEST, power_exponent
 from wsopt.types import FloatArray
-
-LARGE = 10.0
-"""Sum of absolute coefficients above which rounding of the stored snapshots is amplified noticeably."""
 
 MOST_CELLS = 1 << 21
 """Longest training run, in steps, whose profiles are summed step by step; of a longer one in cells of equal length."""
 
 _CHUNK = 1 << 14
-_WIDEST = 12**-0.5
+_LARGE = 10.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class ProfilePoint:
     Args:
         step: training steps done when it was saved, at least 1.
         rate: of a constant-rate EMA, per training step, in (0, 1), begun at the initial weights.
-        width: of a power-function EMA, relative standard deviation in (0, 0.2887). Without rate and width the point is
+        width: of a power-function EMA, relative standard deviation below `WIDEST`. Without rate and width the point is
             the raw weights of its step.
     """
 
@@ -50,8 +47,8 @@ class ProfilePoint:
             raise InputError(f"the snapshot of step {self.step} has a rate and a width: an EMA has one of them.")
         if self.rate is not None and not 0.0 < self.rate < 1.0:
             raise InputError(f"an EMA's rate per training step lies between 0 and 1, not {self.rate:g}.")
-        if self.width is not None and not 0.0 < self.width < _WIDEST:
-            raise InputError(f"a power-function EMA's width lies between 0 and {_WIDEST:.4f}, not {self.width:g}.")
+        if self.width is not None and not 0.0 < self.width < WIDEST:
+            raise InputError(f"a power-function EMA's width lies between 0 and {WIDEST:.4f}, not {self.width:g}.")
 
     @property
     def raw(self) -> bool:
@@ -80,19 +77,32 @@ class PosthocEma:
 
     Args:
         coefficients: one for each point, in their order, float64; they sum to 1.
-        absolute_sum: sum of the absolute coefficients, by which rounding errors of the stored points are amplified.
         error: distance of the combined profile from the wanted one, divided by the length of the wanted one; 0 is
             exact and 1 as good as nothing.
     """
 
     coefficients: FloatArray
-    absolute_sum: float
     error: float
+
+    @property
+    def absolute_sum(self) -> float:
+        """See the function of that name."""
+        return absolute_sum(self.coefficients)
 
     @property
     def amplifies(self) -> bool:
         """True where `absolute_sum` is large: the wanted profile is narrower than the points can tell."""
-        return self.absolute_sum > LARGE
+        return amplifies(self.coefficients)
+
+
+def absolute_sum(coefficients: FloatArray) -> float:
+    """Sum of the absolute coefficients ``[..., K]``, the largest of several: how much errors of the K are amplified."""
+    return float(np.abs(coefficients).sum(axis=-1).max())
+
+
+def amplifies(coefficients: FloatArray) -> bool:
+    """True where `absolute_sum` is so large that rounding and noise of the stored weights show."""
+    return absolute_sum(coefficients) > _LARGE
 
 
 def posthoc(points: Sequence[ProfilePoint], target: ProfilePoint) -> PosthocEma:
@@ -133,7 +143,7 @@ def posthoc(points: Sequence[ProfilePoint], target: ProfilePoint) -> PosthocEma:
         )
     solution = solution / total
     square = float(solution @ inner @ solution - 2.0 * (solution @ toward) + length)
-    return PosthocEma(solution, float(np.abs(solution).sum()), float(np.sqrt(max(square, 0.0) / length)))
+    return PosthocEma(solution, float(np.sqrt(max(square, 0.0) / length)))
 
 
 def _gap_masses(points: Sequence[ProfilePoint], target: ProfilePoint) -> FloatArray:

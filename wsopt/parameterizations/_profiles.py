@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from wsopt.types import FloatArray
+
+WIDEST: Final = 12**-0.5
+"""Relative width of the plain average, 0.2887, a power-function EMA of exponent 0; those of others are smaller."""
 
 
 def single(count: int, index: int) -> FloatArray:
@@ -61,7 +65,7 @@ def power_ema(steps: Sequence[int], width: float) -> FloatArray:
 
     Args:
         steps: training steps of the K checkpoints, ascending.
-        width: relative standard deviation of the profile, in (0, 0.28) (Karras et al., "Analyzing and Improving the
+        width: relative standard deviation of the profile, below `WIDEST` (Karras et al., "Analyzing and Improving the
             Training Dynamics of Diffusion Models", CVPR 2024, section 3).
 
     Returns:
@@ -69,7 +73,8 @@ def power_ema(steps: Sequence[int], width: float) -> FloatArray:
     """
     exponent = power_exponent(width)
     ends = np.asarray(steps, dtype=np.float64) / steps[-1]
-    starts = np.concatenate([[max(0.0, 2 * ends[0] - ends[1])], ends[:-1]])
+    before = 2 * ends[0] - ends[1] if len(ends) > 1 else 0.0
+    starts = np.concatenate([[max(0.0, before)], ends[:-1]])
     alpha = ends ** (exponent + 1) - starts ** (exponent + 1)
     return np.asarray(alpha / alpha.sum())
 

@@ -61,7 +61,7 @@ def row_label(
         case "best-single":
             return "best single checkpoint" + (f" (step {step:,})" if step is not None else "")
         case "single":
-            return f"checkpoint of step {rest}"
+            return f"checkpoint of step {int(rest):,}" if rest.isdecimal() else f"checkpoint of step {rest}"
         case "uniform":
             return "uniform average"
         case "power":
@@ -93,7 +93,9 @@ def amount(count: int | float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``0.17 s``, ``2 min 5 s``, ``3 h 12 min``."""
+    """Seconds for people: ``3.7 ms``, ``0.17 s``, ``2 min 5 s``, ``3 h 12 min``."""
+    if 0 < seconds < 0.0995:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 99.5:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

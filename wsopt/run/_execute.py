@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from wsopt.config import Config, difference
-from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_device, load_objective
+from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_devices, load_objective
 from wsopt.errors import Interrupted, ResumeError
 from wsopt.files import write_json, write_text
 from wsopt.memory import peak_bytes, reset_peak
@@ -85,7 +85,7 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         WsoptError: its subclasses, each with its exit code; `Interrupted` where the user stopped it.
     """
     config = request.config
-    check_device(config.device)
+    check_devices(config)
     check_before_training(config, request.registry)
     folder = _open_folder(request, progress)
     with _threads(config.threads), folder.locked():
@@ -96,9 +96,7 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         sources = find_sources(config, request.registry, progress)
         reset_peak()
         engine = InProcessEngine()
-        parameterization: Parameterization = request.registry.get(
-            "parameterization", config.parameterization.name
-        ).load()(config.parameterization.params)
+        parameterization: Parameterization = request.registry.make("parameterization", config.parameterization)
         spec = EvaluatorSpec(config, request.registry, sources.checkpoints, parameterization.grouping)
         info = engine.start(spec, parameterization.needs_gram)
         parameterization.bind(info)

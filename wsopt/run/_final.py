@@ -115,6 +115,8 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> list
 def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
     """Write merged.safetensors and samples.npz."""
     merged = session.engine.export(finals.best.target)
+    for text in merged.notes:
+        session.progress.line(f"warning: merged.safetensors: {text}")
     write_tensors(session.folder.merged, merged.tensors, {**merged.metadata, **metadata})
     if finals.ema_star is None or session.config.report.figure_pairs == 0:
         return

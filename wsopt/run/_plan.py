@@ -11,7 +11,7 @@ import torch
 
 from wsopt.checkpoints import CheckpointSet, TensorSpec
 from wsopt.config import Config
-from wsopt.engines import build_metrics, check_device
+from wsopt.engines import build_metrics, check_devices
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
 from wsopt.parameterizations import Parameterization
@@ -20,7 +20,7 @@ from wsopt.run._baselines import check_feasible, first_baselines
 from wsopt.run._execute import run_folder
 from wsopt.run._sources import known_emas, open_window, trained_set, training_folder
 from wsopt.seeding import SampleNoise
-from wsopt.types import Batch
+from wsopt.types import Batch, SpaceInfo
 from wsopt.weightspace import SpacePlan, SpaceSettings, plan_dense, plan_lora
 
 
@@ -34,8 +34,10 @@ class Plan:
             still to run.
         passed_over: files and copies that are not used, a sentence each.
         policy: by what is done with them: number of tensors, number of values, names.
+        parameterization: its name, and ``dimension``, D: None where it takes the checkpoints' inner products to tell.
         groups: names of the layer groups.
         memory_bytes: what is held, by what it is for; ``mapped`` in a file, the rest resident.
+        held: ``dtype`` of the differences, ``devices``, and ``cache``, the folder of the mapped file.
         evaluations: budget, split in baselines (before extension of the grid) and search.
         seconds: of one evaluation (measured on one batch), of baselines and search, of the report; training apart.
     """
@@ -45,8 +47,10 @@ class Plan:
     checkpoints: Mapping[str, Any]
     passed_over: tuple[str, ...]
     policy: Mapping[str, Any]
+    parameterization: Mapping[str, Any]
     groups: tuple[str, ...]
     memory_bytes: Mapping[str, int]
+    held: Mapping[str, Any]
     evaluations: Mapping[str, int]
     seconds: Mapping[str, float]
     nfe: int
@@ -62,19 +66,22 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     Raises:
         InputError: what the run itself would raise for bad input, as far as headers can tell.
     """
-    check_device(config.device)
+    check_devices(config)
     torch.set_num_threads(config.threads)
-    family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
+    family: ModelFamily = registry.make("family", config.family)
     checkpoints, facts = _checkpoints(config, registry, family)
     network = _tensors(family)
     tensors = network if checkpoints is None else checkpoints.named_as(network).tensors
     steps = tuple(family.planned_steps(config.train)) if checkpoints is None else checkpoints.steps  # type: ignore[arg-type]
-    space = _space(config, registry, checkpoints, tensors, network, len(steps))
+    parameterization: Parameterization = registry.make("parameterization", config.parameterization)
+    space = _space(config, parameterization, checkpoints, tensors, network, len(steps))
+    is_lora = checkpoints is not None and checkpoints.kind == "lora"
+    info = SpaceInfo(steps, space.groups, representation="lora" if is_lora else "dense")
     planned = first_baselines(config, steps, known_emas(config, registry))
     check_feasible(config, planned)
     baselines = len(planned)
-    # the baselines but for the singles, of which the best alone is reported, and the winner
-    report = sum(baseline.kind != "single" for baseline in planned) + 2
+    # the baselines but for the singles, of which the best alone is reported; the winner, twice; what is recommended
+    report = sum(baseline.kind != "single" for baseline in planned) + 4
     per_evaluation = _time_evaluation(config, registry, family)
     per_report = per_evaluation * config.report.samples / config.search.samples
     return Plan(
@@ -90,8 +97,17 @@ def make_plan(config: Config, registry: Registry) -> Plan:
         },
         passed_over=() if checkpoints is None else checkpoints.passed_over,
         policy=_policy_table(space, {**tensors, **network}),
+        parameterization={
+            "name": config.parameterization.name,
+            "dimension": _dimension(parameterization, info),
+        },
         groups=space.groups,
         memory_bytes=space.nbytes,
+        held={
+            "dtype": config.weightspace.dtype,
+            "devices": list(config.weightspace.devices or (config.device,)),
+            "cache": str(config.weightspace.cache or config.output / "cache"),
+        },
         evaluations={
             "budget": config.budget,
             "baselines": baselines,
@@ -122,17 +138,23 @@ def _checkpoints(
     return None, {"from": str(training_folder(config)), **recipe}
 
 
+def _dimension(parameterization: Parameterization, info: SpaceInfo) -> int | None:
+    """D as far as headers tell: groups whose tensors turn out equal in all checkpoints make it less."""
+    if parameterization.needs_gram:
+        return None
+    parameterization.bind(info)
+    return parameterization.dimension
+
+
 def _space(
     config: Config,
-    registry: Registry,
+    parameterization: Parameterization,
     checkpoints: CheckpointSet | None,
     tensors: Mapping[str, TensorSpec],
     network: Mapping[str, TensorSpec],
     count: int,
 ) -> SpacePlan:
     settings = SpaceSettings(**config.weightspace.model_dump(), device=config.device)
-    component = registry.get("parameterization", config.parameterization.name)
-    parameterization: Parameterization = component.load()(config.parameterization.params)
     if checkpoints is not None and checkpoints.kind == "lora":
         return plan_lora(checkpoints.snapshots, settings, network, parameterization.grouping)
     return plan_dense(tensors, count, settings, parameterization.grouping)

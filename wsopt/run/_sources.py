@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsopt.checkpoints import CheckpointReader, CheckpointSet, Selection, Snapshot, open_checkpoints, scan
+from wsopt.checkpoints import CheckpointSet, Selection, Snapshot, open_checkpoints, scan
 from wsopt.config import Config
 from wsopt.errors import CheckpointError
 from wsopt.families import ModelFamily, TrainedSet
@@ -54,8 +54,8 @@ def find_sources(config: Config, registry: Registry, progress: Progress) -> Sour
         checkpoints = open_window(config, registry, settings.path)
         return Sources(checkpoints, _emas(config, registry, checkpoints), None)
     assert config.train is not None
-    family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
-    dataset = registry.get("dataset", config.data.name).load()(config.data.params)
+    family: ModelFamily = registry.make("family", config.family)
+    dataset = registry.make("dataset", config.data)
     trained = family.train(config.train, dataset, training_folder(config), progress)
     return Sources(open_window(config, registry, trained.checkpoints), _trained_emas(trained), trained.facts)
 
@@ -63,7 +63,7 @@ def find_sources(config: Config, registry: Registry, progress: Progress) -> Sour
 def trained_set(config: Config, registry: Registry) -> TrainedSet | None:
     """What the config's recipe has left on disk, or None where it has still to train."""
     assert config.train is not None
-    family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
+    family: ModelFamily = registry.make("family", config.family)
     return family.trained(config.train, training_folder(config))
 
 
@@ -81,19 +81,14 @@ def known_emas(config: Config, registry: Registry) -> dict[str, WeightsFile]:
 def check_before_training(config: Config, registry: Registry) -> None:
     """Raise InputError where the budget would turn out too small once a recipe had trained for minutes."""
     if config.checkpoints.path is None and config.train is not None:
-        family: ModelFamily = registry.get("family", config.family.name).load()(config.family.params)
+        family: ModelFamily = registry.make("family", config.family)
         steps = tuple(family.planned_steps(config.train))
         check_feasible(config, first_baselines(config, steps, known_emas(config, registry)))
 
 
 def open_window(config: Config, registry: Registry, folder: Path) -> CheckpointSet:
     """The config's window of the checkpoints in `folder`."""
-    return open_checkpoints(folder, checkpoint_readers(registry), _selection(config))
-
-
-def checkpoint_readers(registry: Registry) -> list[CheckpointReader]:
-    """Every registered reader, in the order of registration."""
-    return [component.load()() for component in registry.all("reader")]
+    return open_checkpoints(folder, registry.make_all("reader"), _selection(config))
 
 
 def _selection(config: Config) -> Selection:
@@ -113,7 +108,7 @@ def _emas(config: Config, registry: Registry, checkpoints: CheckpointSet) -> dic
             raise CheckpointError(
                 f"{folder} is not a folder. Set checkpoints.ema_path to the folder of ema-RATE.safetensors."
             )
-        last = [one for one in scan([folder], checkpoint_readers(registry)).snapshots if one.stream.kind == "ema"]
+        last = [one for one in scan([folder], registry.make_all("reader")).snapshots if one.stream.kind == "ema"]
         last = [one for one in last if one.step is None or one.step == checkpoints.steps[-1]]
         if not last:
             raise CheckpointError(

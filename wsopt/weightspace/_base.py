@@ -109,6 +109,10 @@ class WeightSpace(ABC):
         """Text entries that belong into the header of a file with `tensors` of `row`."""
         return {}
 
+    def notes(self, row: int) -> tuple[str, ...]:
+        """What the user is to be told of the merged weights of `row`, where these are saved."""
+        return ()
+
     @abstractmethod
     def write(self, row: int, model: nn.Module) -> None:
         """Put the merged weights of `row` into `model`, in place."""

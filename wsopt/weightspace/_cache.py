@@ -25,7 +25,7 @@ from torch import Tensor
 
 from wsopt.checkpoints import CheckpointSet
 from wsopt.errors import CheckpointError, InputError
-from wsopt.files import locked, write_bytes
+from wsopt.files import files_of, locked, write_bytes
 from wsopt.weightspace._base import SpaceSettings
 from wsopt.weightspace._kernel import Shard
 from wsopt.weightspace._layout import FlatLayout, make_layout
@@ -139,7 +139,7 @@ class _Entry:
         try:
             yield
         except OSError as error:
-            size = f" ({self._size / 1e9:.2f} GB)" if self._size else ""
+            size = f" ({self._size / 2**30:.2f} GiB)" if self._size else ""
             raise InputError(
                 f"{self.folder}: the mapped differences{size} cannot be kept there: {error.strerror or error}. Set "
                 f"weightspace.cache to a folder with room, or weightspace.dtype to a smaller one."
@@ -211,9 +211,8 @@ def _state(checkpoints: CheckpointSet) -> str:
 
 def _times(path: Path) -> list[list[object]]:
     """Size and times of a file, or of all in a folder. Times of change too: a copied file may keep the other."""
-    files = [path] if not path.is_dir() else sorted(one for one in path.rglob("*") if one.is_file())
     try:
-        stats = [(one, one.stat()) for one in files]
+        stats = [(one, one.stat()) for one in files_of(path)]
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}. Give checkpoints that are on disk.") from error
     return [[one.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for one, stat in stats]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,11 +15,9 @@ from wsopt.weightspace._fill import fill
 from wsopt.weightspace._gram import stack_gram
 from wsopt.weightspace._kernel import Shard, empty, merge
 from wsopt.weightspace._load import load
-from wsopt.weightspace._policy import plan_policies, running_statistics
+from wsopt.weightspace._policy import clamp_warning, plan_policies, running_variances
+from wsopt.weightspace._rows import Rows
 from wsopt.weightspace._storage import is_mapped, make_shards, plan_bytes
-
-BLOCK_WIDTH = 16
-"""Number of candidates merged per pass, where the settings do not say."""
 
 
 class DenseStack(WeightSpace):
@@ -51,7 +48,7 @@ class DenseStack(WeightSpace):
         settings: SpaceSettings | None = None,
         grouping: Grouping | None = None,
     ) -> None:
-        settings = settings or SpaceSettings(width=BLOCK_WIDTH)
+        settings = settings or SpaceSettings()
         self.checkpoints = checkpoints
         self.width = settings.width
         planned = plan_policies(checkpoints.tensors, settings)
@@ -70,10 +67,10 @@ class DenseStack(WeightSpace):
         self._shards, self._fingerprint = content.shards, content.fingerprint
         self._slots = {slot.name: slot for slot in self.layout.slots}
         self._block = empty((self.width, self.layout.size), torch.device(settings.device))
-        statistics = running_statistics(checkpoints.tensors)
-        self._variances = [slot for slot in self.layout.slots if statistics.get(slot.name) == "running_var"]
+        variances = running_variances(checkpoints.tensors)
+        self._variances = [slot for slot in self.layout.slots if slot.name in variances]
         self._clamped: list[dict[str, int]] = [{} for _ in range(self.width)]
-        self._rows: list[FloatArray | None] = [None] * self.width
+        self._rows = Rows((self.width, len(self.layout.groups), count))
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -120,18 +117,7 @@ class DenseStack(WeightSpace):
 
     def prepare(self, coefficients: FloatArray, rows: tuple[int, ...] | None = None) -> None:
         """See `WeightSpace.prepare`."""
-        n, groups, count = coefficients.shape
-        if groups != len(self.groups) or count != len(self.checkpoints) or n > self.width:
-            raise ValueError(
-                f"coefficients are {list(coefficients.shape)}, expected at most {self.width} x "
-                f"{len(self.groups)} groups x {len(self.checkpoints)} checkpoints"
-            )
-        places = tuple(range(n)) if rows is None else rows
-        padded = np.zeros((self.width, groups, count))
-        self._rows = [None] * self.width
-        for place, row in zip(places, coefficients, strict=True):
-            padded[place] = row
-            self._rows[place] = row.copy()
+        padded = self._rows.take(coefficients, rows)
         blocks = self._block.view(self.width, self.layout.blocks, self.layout.block).transpose(0, 1)
         # Every device is set to work before the first result is asked for.
         elsewhere = [(shard, self._merge(shard, padded, blocks)) for shard in self._shards]
@@ -142,14 +128,14 @@ class DenseStack(WeightSpace):
 
     def tensors(self, row: int) -> dict[str, Tensor]:
         """See `WeightSpace.tensors`."""
-        single = self._single(row)
+        single = self._rows.single(row)
         if single is not None:
             return self.checkpoints.load(single)
         return {name: self._tensor(row, name) for name in self.checkpoints.tensors}
 
     def write(self, row: int, model: nn.Module) -> None:
         """See `WeightSpace.write`. Without a copy of the weights, except for a single checkpoint."""
-        single = self._single(row)
+        single = self._rows.single(row)
         if single is None:
             shapes = {name: spec.shape for name, spec in self.checkpoints.tensors.items()}
             fill(model, shapes, lambda name: self._tensor(row, name))
@@ -158,7 +144,12 @@ class DenseStack(WeightSpace):
 
     def clamped(self, row: int) -> Mapping[str, int]:
         """Running variances of `row` that the combination made negative and that were raised to zero, by tensor."""
-        return {} if self._single(row) is not None else self._clamped[row]
+        return {} if self._rows.single(row) is not None else self._clamped[row]
+
+    def notes(self, row: int) -> tuple[str, ...]:
+        """See `WeightSpace.notes`: running variances that were raised to zero."""
+        warning = clamp_warning(self.clamped(row))
+        return () if warning is None else (warning,)
 
     def file_tensors(self, target: WeightsFile) -> dict[str, Tensor]:
         """See `WeightSpace.file_tensors`."""
@@ -178,11 +169,7 @@ class DenseStack(WeightSpace):
         return result
 
     def _clamp(self) -> None:
-        """A network divides by sqrt(variance + epsilon): a negative variance would be a NaN in every sample.
-
-        Coefficients of both signs make one where a channel's variance changed much over the window. Zero is the least
-        change that gives a network which can be scored (badly, most likely), and nothing else is touched.
-        """
+        """Raise negative running variances to zero, and count them (see `running_variances`)."""
         self._clamped = [{} for _ in range(self.width)]
         for slot in self._variances:
             values = self._block[:, slot.start : slot.stop]
@@ -190,16 +177,6 @@ class DenseStack(WeightSpace):
                 if count:
                     self._clamped[row][slot.name] = count
             values.clamp_(min=0)
-
-    def _single(self, row: int) -> int | None:
-        """The checkpoint that the coefficients of `row` select in every group, or None."""
-        coefficients = self._rows[row]
-        if coefficients is None:
-            raise ValueError(f"row {row} holds no candidate")
-        hot = int(coefficients[0].argmax())
-        expected = np.zeros_like(coefficients)
-        expected[:, hot] = 1.0
-        return hot if np.array_equal(coefficients, expected) else None
 
     def _tensor(self, row: int, name: str) -> Tensor:
         slot = self._slots.get(name)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsopt.checkpoints import CheckpointSet
 from wsopt.errors import CheckpointError
+from wsopt.tensors import as_bytes, same_bits
 from wsopt.weightspace._base import Policy, SpaceSettings
 from wsopt.weightspace._kernel import Shard, empty
 from wsopt.weightspace._layout import FlatLayout, make_layout
@@ -95,7 +96,7 @@ class _Loader:
         first, last = checkpoints.load(0), checkpoints.load(len(checkpoints) - 1)
         self._take_digest(0, first)
         for name, policy in self.policies.items():
-            if policy == "combine" and name not in varying and _same(first[name], last[name]):
+            if policy == "combine" and name not in varying and same_bits(first[name], last[name]):
                 self.policies[name] = "constant"
         # Cloned: a tensor may be a view of a whole file.
         self.copied = {
@@ -144,14 +145,14 @@ class _Loader:
         self.digest.update(f"{self.checkpoints.steps[index]}".encode())
         for name in sorted(tensors):
             self.digest.update(f"{name} {self.checkpoints.tensors[name]}".encode())
-            self.digest.update(_bytes(tensors[name]).numpy().data)
+            self.digest.update(as_bytes(tensors[name]))
 
     def _check_copied(self, index: int, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in self.copied.items():
             policy = self.policies[name]
-            if policy == "constant" and not _same(tensors[name], tensor):
+            if policy == "constant" and not same_bits(tensors[name], tensor):
                 self.late.add(name)
-            if policy == "not floating" and self.settings.copy_from is None and not _same(tensors[name], tensor):
+            if policy == "not floating" and self.settings.copy_from is None and not same_bits(tensors[name], tensor):
                 raise CheckpointError(
                     f"{self.checkpoints.snapshots[index]}: tensor {name} is {self.checkpoints.tensors[name]} and "
                     f"differs from {self.checkpoints.snapshots[0]}; a tensor that is not floating cannot be combined. "
@@ -206,11 +207,3 @@ def _store(shard: Shard, row: int, start: int, stored: Tensor, scales: Tensor | 
     shard.differences[inside, row].copy_(stored[here])
     if scales is not None and shard.scales is not None:
         shard.scales[inside, row] = scales[here].to(shard.device)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return torch.equal(_bytes(one), _bytes(other))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

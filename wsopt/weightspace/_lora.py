@@ -23,11 +23,12 @@ from wsopt.checkpoints import (
     read_adapter,
 )
 from wsopt.errors import CheckpointError
+from wsopt.tensors import as_bytes
 from wsopt.types import FloatArray, WeightsFile
 from wsopt.weightspace._base import Grouping, Policy, SpaceSettings, WeightSpace
 from wsopt.weightspace._lora_forms import Factored, FormName, LoraForm, make_form
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from wsopt.weightspace._rows import Rows
+from wsopt.weightspace._storage import DTYPES
 
 
 class LoraStack(WeightSpace):
@@ -75,12 +76,12 @@ class LoraStack(WeightSpace):
         self._groups = tuple(dict.fromkeys(groups[name] for name in shapes))
         self._group = {name: self._groups.index(groups[name]) for name in shapes}
         self._digest = _digest(checkpoints.steps, adapters)
-        dtype = _DTYPES[self._settings.dtype]
+        dtype = DTYPES[self._settings.dtype]
         self._forms = {
             name: make_form(factors, self.width, self._device, dtype, self._settings.lora)
             for name, factors in _taken(adapters)
         }
-        self._rows: list[FloatArray | None] = [None] * self.width
+        self._rows = Rows((self.width, len(self._groups), len(checkpoints)))
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -132,18 +133,7 @@ class LoraStack(WeightSpace):
 
     def prepare(self, coefficients: FloatArray, rows: tuple[int, ...] | None = None) -> None:
         """See `WeightSpace.prepare`."""
-        n, groups, count = coefficients.shape
-        if groups != len(self._groups) or count != len(self.checkpoints) or n > self.width:
-            raise ValueError(
-                f"coefficients are {list(coefficients.shape)}, expected at most {self.width} x "
-                f"{len(self._groups)} groups x {len(self.checkpoints)} checkpoints"
-            )
-        places = tuple(range(n)) if rows is None else rows
-        padded = np.zeros((self.width, groups, count))
-        self._rows = [None] * self.width
-        for place, row in zip(places, coefficients, strict=True):
-            padded[place] = row
-            self._rows[place] = row.copy()
+        padded = self._rows.take(coefficients, rows)
         for name, form in self._forms.items():
             form.merge(padded[:, self._group[name]])
 
@@ -155,8 +145,7 @@ class LoraStack(WeightSpace):
             rank sum r_i, float32, names as diffusers reads them (kohya's where the base model is unknown and the
             checkpoints have such names), coefficients and scales folded into factors B, so that alpha = rank.
         """
-        coefficients = self._coefficients(row)
-        single = _one_hot(coefficients)
+        single = self._rows.single(row)
         return self.checkpoints.load(single) if single is not None else export_tensors(self.adapter(row))
 
     def metadata(self, row: int) -> dict[str, str]:
@@ -165,7 +154,7 @@ class LoraStack(WeightSpace):
         Nothing is said where the tensors say alpha themselves (diffusers refuses a file that says it twice), or where
         a checkpoint's own alpha is unknown.
         """
-        single = _one_hot(self._coefficients(row))
+        single = self._rows.single(row)
         if single is None:
             adapter = self.adapter(row)
             return export_metadata(adapter) if default_style(adapter) == "diffusers" else {"format": "pt"}
@@ -176,7 +165,7 @@ class LoraStack(WeightSpace):
 
     def adapter(self, row: int) -> LoraAdapter:
         """The merged adapter of `row`, exact, all scales 1: rank sum r_i over the coefficients that are not 0."""
-        found = {factors.name: factors for factors in self.combined(self._coefficients(row))}
+        found = {factors.name: factors for factors in self.combined(self._rows.coefficients(row))}
         return LoraAdapter(found, dotted=self.dotted)
 
     def combined(self, coefficients: FloatArray, dtype: torch.dtype = torch.float32) -> Iterator[LoraFactors]:
@@ -195,7 +184,7 @@ class LoraStack(WeightSpace):
         Raises:
             CheckpointError: where the base model is unknown, or `model` lacks an adapted weight.
         """
-        self._coefficients(row)
+        self._rows.coefficients(row)
         self._fill(model, lambda name: self._forms[name].delta(row))
 
     def file_tensors(self, target: WeightsFile) -> dict[str, Tensor]:
@@ -237,12 +226,6 @@ class LoraStack(WeightSpace):
         with torch.no_grad():
             for name, base in self._base.items():
                 own[name].copy_(torch.add(delta(name), base))
-
-    def _coefficients(self, row: int) -> FloatArray:
-        coefficients = self._rows[row]
-        if coefficients is None:
-            raise ValueError(f"row {row} holds no candidate")
-        return coefficients
 
     def _read(self) -> list[LoraAdapter]:
         snapshots = self.checkpoints.snapshots
@@ -332,13 +315,5 @@ def _digest(steps: Sequence[int], adapters: Sequence[LoraAdapter]) -> str:
             digest.update(f"{name} {factors.scale!r}".encode())
             for tensor in (factors.a, factors.b):
                 digest.update(f"{list(tensor.shape)} {tensor.dtype}".encode())
-                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                digest.update(as_bytes(tensor))
     return digest.hexdigest()
-
-
-def _one_hot(coefficients: FloatArray) -> int | None:
-    """The checkpoint that ``[G, K]`` coefficients select in every group, or None."""
-    hot = int(coefficients[0].argmax())
-    expected = np.zeros_like(coefficients)
-    expected[:, hot] = 1.0
-    return hot if np.array_equal(coefficients, expected) else None

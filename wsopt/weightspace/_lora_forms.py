@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -206,7 +206,11 @@ def plan_form_bytes(
 
 
 def stored_dtype(factors: Sequence[LoraFactors]) -> torch.dtype:
-    """Half precision where all factors have the same one, else float32."""
-    dtypes = {tensor.dtype for one in factors for tensor in (one.a, one.b)}
+    """See `common_dtype`, of all factors."""
+    return common_dtype({tensor.dtype for one in factors for tensor in (one.a, one.b)})
+
+
+def common_dtype(dtypes: Set[torch.dtype]) -> torch.dtype:
+    """The dtype in which factors are held: half precision where all have the same one, else float32."""
     (only, *others) = dtypes
     return only if not others and only in (torch.float16, torch.bfloat16) else torch.float32

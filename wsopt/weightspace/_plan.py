@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from wsopt.checkpoints import Snapshot, TensorSpec, lora_modules
 from wsopt.weightspace._base import Grouping, Policy, SpaceSettings
-from wsopt.weightspace._lora_forms import plan_form_bytes
+from wsopt.weightspace._lora_forms import common_dtype, plan_form_bytes
 from wsopt.weightspace._policy import plan_policies
 from wsopt.weightspace._storage import DTYPES, plan_bytes
 
@@ -55,10 +53,9 @@ def plan_lora(
     shapes = {name: module.shape for name, module in adapters[0].items()}
     groups = None if grouping is None else grouping(shapes)
     sizes = {"dense differences": 0, "factors": 0, "base weights": 0}
+    held = common_dtype({spec.dtype for spec in snapshots[0].tensors.values() if spec.dtype.is_floating_point})
     for name, shape in shapes.items():
         ranks = [adapter[name].rank for adapter in adapters if name in adapter]
-        stored = {spec.dtype for spec in snapshots[0].tensors.values() if spec.dtype.is_floating_point}
-        held = stored.pop() if stored in ({torch.float16}, {torch.bfloat16}) else torch.float32
         dense, factored = plan_form_bytes(ranks, shape, held, settings.width, DTYPES[settings.dtype])
         is_dense = settings.lora == "dense" or (settings.lora == "auto" and dense < factored)
         sizes["dense differences" if is_dense else "factors"] += dense if is_dense else factored

@@ -51,6 +51,33 @@ def running_statistics(tensors: Mapping[str, TensorSpec]) -> dict[str, str]:
     return found
 
 
+def running_variances(tensors: Mapping[str, TensorSpec]) -> frozenset[str]:
+    """The running variances among `running_statistics`, which no combination may leave negative.
+
+    A network divides by sqrt(variance + epsilon): a negative variance would be a NaN in every sample. Coefficients of
+    both signs make one where a channel's variance changed much over the window. It is raised to zero, the least change
+    that gives a network which can be scored (badly, most likely), and nothing else is touched.
+    """
+    return frozenset(name for name, last in running_statistics(tensors).items() if last == "running_var")
+
+
+def clamp_warning(clamped: Mapping[str, int]) -> str | None:
+    """What the user is to be told of running variances that were raised to zero; None where there are none.
+
+    Args:
+        clamped: how many, by tensor.
+    """
+    if not clamped:
+        return None
+    named = ", ".join(f"{name} ({count})" for name, count in list(clamped.items())[:3])
+    more = f" and {len(clamped) - 3} more tensors" if len(clamped) > 3 else ""
+    return (
+        f"the coefficients made running variances of batch normalisation negative: {named}{more}. They were raised to "
+        f"zero, and the network is most likely off there. Copy the statistics from the last checkpoint, or recalculate "
+        f"them (weightspace.batchnorm; wsopt merge: --batchnorm copy)."
+    )
+
+
 def copied_from(policy: Policy, settings: SpaceSettings) -> Literal["first", "last"]:
     """The checkpoint that a tensor of this policy, other than ``combine``, comes from."""
     if policy == "batchnorm":

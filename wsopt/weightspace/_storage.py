@@ -24,6 +24,7 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+"""What differences are held in and merged tensors are written in, by the name that settings give it."""
 _FLOAT32 = 4
 _MARGIN = 0.85
 """Share of the memory available that is taken: samples and features need some too."""
@@ -129,7 +130,7 @@ def make_shards(layout: FlatLayout, count: int, settings: SpaceSettings, mapped:
         except (torch.OutOfMemoryError, MemoryError) as error:
             size = blocks * (count - 1) * layout.block * dtype.itemsize
             raise InputError(
-                f"{size / 1e9:.1f} GB of differences do not fit the memory of {name}. Give more devices "
+                f"{size / 2**30:.1f} GiB of differences do not fit the memory of {name}. Give more devices "
                 f'(weightspace.devices), weightspace.dtype = "bfloat16", or weightspace.memory = "mapped".'
             ) from error
         scales = torch.ones(blocks, count - 1, device=device) if dtype == torch.float16 else None

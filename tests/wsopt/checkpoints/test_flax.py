@@ -131,7 +131,7 @@ def test_a_run_is_opened_in_the_order_of_its_steps() -> None:
     readers = [DiffusersReader(), ShardedReader(), SafetensorsReader(), TorchReader(), READER]
     checkpoints = open_checkpoints(FLAX / "cd" / "checkpoints", readers)
     assert checkpoints.steps == (30000, 100000)
-    assert {str(ema.stream) for ema in checkpoints.emas} == {"ema-0.9999"}
+    assert {str(ema.stream) for ema in checkpoints.emas} == {"ema 0.9999"}
     assert checkpoints.load(1)["Conv_0.weight"].shape == (4, 3, 3, 3)
 
 

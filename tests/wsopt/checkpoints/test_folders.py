@@ -85,7 +85,7 @@ def test_a_window_of_such_a_run_is_opened_with_its_emas() -> None:
     checkpoints = open_checkpoints(FORMATS / "diffusers_ema", READERS, Selection())
     assert checkpoints.steps == (10, 20)
     assert checkpoints.kind == "raw"
-    assert {str(ema.stream) for ema in checkpoints.emas} == {"ema-0.9999"}
+    assert {str(ema.stream) for ema in checkpoints.emas} == {"ema 0.9999"}
     ema = checkpoints.load_weights(checkpoints.paths[1], "unet_ema")
     assert ema.keys() == checkpoints.tensors.keys()
     assert open_checkpoints(FORMATS / "diffusers_ema", READERS, Selection(kind="ema")).kind == "ema"

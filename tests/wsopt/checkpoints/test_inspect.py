@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from wsopt.checkpoints import (
     DeepFacts,
+    DiffusersReader,
     Inspection,
     SafetensorsReader,
     Snapshot,
@@ -215,3 +217,24 @@ def test_the_json_is_plain_and_complete(tmp_path: Path) -> None:
     assert stream["deep"]["combined"] == ["w"]
     assert stream["deep"]["distances"] == [{"steps": [1, 2], "distance": pytest.approx(1.0)}]
     assert "tensor_list" not in as_json(found)["streams"][0]
+
+
+def test_a_distance_without_a_number_is_null(tmp_path: Path) -> None:
+    for step, value in enumerate([0.0, 1.0, 2.0, 1e300], start=1):
+        save(tmp_path / f"{step}.safetensors", w=torch.full((3,), value, dtype=torch.float64))
+    (stream,) = inspected(tmp_path).streams
+    facts = look_deep(stream)
+    assert [one.distance for one in facts.distances] == [math.inf, 1.0, math.inf]
+    assert facts.median == 1.0
+    assert facts.near == ()
+    data = json.loads(json.dumps(as_json(inspected(tmp_path), [facts]), allow_nan=False))
+    assert [one["distance"] for one in data["streams"][0]["deep"]["distances"]] == [None, 1.0, None]
+
+
+def test_a_deep_configuration_is_cut(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-1"
+    save(folder / "diffusion_pytorch_model.safetensors", w=torch.ones(2))
+    (folder / "config.json").write_text('{"_class_name": "Net", "deep": ' + "[" * 900 + "]" * 900 + "}")
+    config = as_json(inspect([tmp_path], [DiffusersReader()]))["streams"][0]["config"]
+    assert config["_class_name"] == "Net"
+    assert json.dumps(config).count("[") == 49

@@ -20,6 +20,7 @@ RAW, EMA = Stream(), Stream("ema")
     ("name", "stream", "step"),
     [
         ("model050000.pt", RAW, 50_000),
+        ("run 1\n000100.pt", RAW, 100),
         ("model1000000.pt", RAW, 1_000_000),
         ("ema_0.9999432189950708_600000.pt", Stream("ema", 0.9999432189950708), 600_000),
         ("ema_0.9999_1000000.pt", Stream("ema", 0.9999), 1_000_000),

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
-from wsopt.checkpoints._prefix import fitting_prefix, shared_prefix
+from wsopt.checkpoints._prefix import fitting_prefix, shared_prefix, unwrapped
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,11 @@ from wsopt.checkpoints._prefix import fitting_prefix, shared_prefix
 )
 def test_a_prefix_is_one_that_all_names_share(names: tuple[str, ...], prefix: str) -> None:
     assert shared_prefix(names) == prefix
+
+
+def test_names_without_their_prefix_keep_values_and_order() -> None:
+    assert list(unwrapped({"module.b": 1, "module.a": 2}).items()) == [("b", 1), ("a", 2)]
+    assert unwrapped({"module.b": 1, "a": 2}) == {"module.b": 1, "a": 2}
 
 
 def test_a_prefix_fits_where_it_makes_the_names_wanted() -> None:

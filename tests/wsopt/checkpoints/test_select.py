@@ -88,7 +88,7 @@ def test_a_target_stream(run: Path) -> None:
 def test_what_does_not_fit_is_told_with_what_there_is_and_the_keys(run: Path) -> None:
     message = failure(run, kind="ema")
     assert "holds 2 streams that fit kind = ema" in message
-    assert "ema-0.999 (3 checkpoints), ema-0.9999432189950708 (3 checkpoints)" in message
+    assert "ema 0.999 (3 checkpoints), ema 0.9999432189950708 (3 checkpoints)" in message
     assert 'Set checkpoints.kind = "ema" and checkpoints.rate = 0.9999432189950708' in message
     message = failure(run, kind="lora")
     assert "holds no streams that fit kind = lora" in message
@@ -186,9 +186,20 @@ def test_of_two_copies_of_a_step_the_one_whose_name_has_it_is_taken(tmp_path: Pa
     assert "are both of step 2" in failure(tmp_path)
 
 
+def test_files_of_two_kinds_at_one_step_are_left_out_by_a_pattern(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save(tmp_path / f"network-{step}.safetensors", step)
+        save(tmp_path / f"state-{step}.safetensors", step + 10)
+    assert 'checkpoints.exclude = ["state-*.safetensors"]' in failure(tmp_path)
+    assert opened(tmp_path, exclude=("state-*.safetensors",)).steps == (1, 2)
+    for step in (1, 2):
+        (tmp_path / f"network-{step}.safetensors").rename(tmp_path / f"state-new-{step}.safetensors")
+    assert 'checkpoints.exclude = ["state-new-*.safetensors"]' in failure(tmp_path)
+
+
 def test_two_different_emas_of_one_rate_at_the_last_step_are_refused(run: Path) -> None:
     save(run / "other_ema_0.999_000300.safetensors", 9)
-    assert "are both of step 300 and stream ema-0.999, and hold different weights" in failure(run)
+    assert "are both of step 300 and stream ema 0.999, and hold different weights" in failure(run)
     shutil.copy(run / "ema_0.999_000300.safetensors", run / "other_ema_0.999_000300.safetensors")
     found = opened(run)
     assert len([ema for ema in found.emas if (ema.stream.rate, ema.step) == (0.999, 300)]) == 1
@@ -337,3 +348,12 @@ def test_too_few_in_the_window(run: Path) -> None:
     message = failure(run, window=(150, 250), interval=50)
     assert "has 1 checkpoint with checkpoints.window = [150, 250], checkpoints.interval = 50" in message
     assert "(steps found: 100 to 300, 3 of them)" in message
+
+
+def test_a_rate_that_is_not_there_gets_the_nearest_one(tmp_path: Path) -> None:
+    for rate in ("0.9", "0.99", "0.9999"):
+        for step in (100, 200):
+            save(tmp_path / f"ema_{rate}_{step:06d}.safetensors", step)
+    message = failure(tmp_path, rate=0.995)
+    assert 'Set checkpoints.kind = "ema" and checkpoints.rate = 0.99,' in message
+    assert "checkpoints.rate = 0.9," in failure(tmp_path, rate=0.8)

@@ -87,7 +87,7 @@ def test_other_lists_are_named(tmp_path: Path, value: list[Any]) -> None:
 
 def test_k_diffusion(tmp_path: Path) -> None:
     held = {"model": net(1.0), "model_ema": net(2.0), "opt": adam(), "sched": {"last_epoch": 4}, "ema_sched": {},
-            "epoch": 2, "step": 777, "gns_stats": None}  # fmt: skip
+            "epoch": 2, "step": 777, "gns_stats": None, "demo_gen": torch.Generator().get_state()}  # fmt: skip
     found = scanned(tmp_path / "run_00000700.pth", held)
     assert summary(found) == [("model", RAW, 777), ("model_ema", EMA, 777)]
     holds(found[1], net(2.0))

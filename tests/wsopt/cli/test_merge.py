@@ -97,8 +97,8 @@ def test_streams(folder: Path, tmp_path: Path, capsys: Captured) -> None:
     capsys.readouterr()
     assert main(["merge", str(folder), "--profile", "ema:0.95", "--from-emas", "--dry-run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["streams"] == ["ema-0.9", "ema-0.99", "raw"]
-    assert found["names"][0] == "100 ema-0.9"
+    assert found["streams"] == ["ema 0.9", "ema 0.99", "raw"]
+    assert found["names"][0] == "100 ema 0.9"
     assert 0 < found["profile_error"] < 1
     err = fails(["merge", str(folder), "--profile", "last", "--kind", "ema", "--dry-run"], capsys)
     assert "checkpoints.KEY is --KEY" in err
@@ -208,6 +208,26 @@ def test_coefficients_of_a_run(toy: Path, tmp_path: Path, capsys: Captured) -> N
         assert (found["run"], found["which"]) == ("toy", "recommended")
     argv = ["merge", "--coefficients", str(folder / "results.json"), "--which", "worst", "--dry-run", *plugin]
     assert "no coefficients called 'worst'" in fails(argv, capsys)
+
+
+def test_coefficients_of_a_run_with_layer_groups(tmp_path: Path, capsys: Captured) -> None:
+    """One group is of a tensor that is equal in all checkpoints: the run has no coefficients of it."""
+    write_checkpoints(tmp_path / "checkpoints")
+    write_toml(tmp_path)
+    done = run(tmp_path, ("parameterization.name", "layerwise"), ("parameterization.grouping", "tensor"))
+    out, argv = tmp_path / "x.safetensors", ["merge", "--coefficients", str(done.path), "--plugin", str(PLUGIN)]
+    assert main([*argv, "--out", str(out), "--verify"]) == 0
+    text = capsys.readouterr().out
+    assert "by best of the run toy" in text
+    assert "2 combined, 1 constant, 1 not floating" in text
+    best = load_file(done.path / "merged.safetensors")
+    for name, tensor in load_file(out).items():
+        assert torch.allclose(tensor, best[name], rtol=1e-5, atol=1e-6), name
+    other = tmp_path / "checkpoints" / "step-000040.safetensors"
+    save_file({**load_file(other), "constant": torch.ones(3)}, other, metadata={"step": "40"})
+    err = fails([*argv, "--which", "recommended", "--out", str(out), "--force"], capsys)
+    assert "tensor constant" in err
+    assert "has no coefficients of its layer group (known: mean, spread)" in err
 
 
 def test_a_config_gives_checkpoints_and_selection(toy: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -126,7 +126,7 @@ def test_rendered_samples_are_those_of_the_split(evaluator: Evaluator) -> None:
 
 
 def test_a_device_that_is_not_there_is_an_input_error() -> None:
-    with pytest.raises(InputError, match='device = "cuda:99" is not available'):
+    with pytest.raises(InputError, match='device: "cuda:99" is not available'):
         check_device("cuda:99")
 
 

@@ -187,7 +187,7 @@ def test_only_one_checkpoint_is_in_memory(tmp_path: Path, opened: Opener) -> Non
     done = run(asked, tmp_path / "x.safetensors")
     used = peak_bytes() - before
     assert done.peak_bytes == 12 * values
-    assert used < done.peak_bytes + 4 * values / 2  # half a checkpoint for what allocators keep
+    assert used < done.peak_bytes + 3 * values  # three quarters of a checkpoint for what allocators keep
     assert used < count * 4 * values / 2
 
 

@@ -130,7 +130,7 @@ def test_emas_alone_and_windows(streams: tuple[Path, dict[float, torch.Tensor]])
     assert {snapshot.stream.kind for snapshot in checkpoints.snapshots} == {"ema"}
     _, recipe = posthoc_recipe(parse_profile("power:0.1"), source(folder, window=(100, 300)))
     assert max(recipe.steps) == 300
-    assert recipe.name(0) == "25 ema-0.98"
+    assert recipe.name(0) == "25 ema 0.98"
 
 
 def test_emas_of_another_dtype(streams: tuple[Path, dict[float, torch.Tensor]], tmp_path: Path) -> None:

@@ -162,6 +162,23 @@ def test_running_statistics_are_combined_or_copied(opened: Opener, folder: Path)
     assert copied["bn.num_batches_tracked"] == 50
 
 
+def test_negative_running_variances_are_raised_to_zero_as_in_the_resident_stack(opened: Opener, folder: Path) -> None:
+    for index in range(6):
+        statistic = torch.tensor([1.0 + index, 7.0 - index, 1.0], dtype=torch.float32)
+        layer = {"bn.running_mean": -statistic, "bn.running_var": statistic, "bn.num_batches_tracked": torch.tensor(0)}
+        rewrite(folder, index, **layer)
+    checkpoints = opened()
+    alpha = np.array([-1.0, 0, 0, 0, 0, 2.0])
+    merger = StreamingMerger(checkpoints, recipe(checkpoints, alpha), MergeSettings())
+    merger.run(SilentProgress())
+    stack = DenseStack(checkpoints, SpaceSettings(width=1))
+    stack.prepare(alpha[None, None])
+    assert merger.tensor("bn.running_var").tolist() == stack.tensors(0)["bn.running_var"].tolist() == [11.0, 0.0, 1.0]
+    assert merger.tensor("bn.running_mean").tolist() == [-11.0, 3.0, -1.0]
+    assert merger.clamped == dict(stack.clamped(0)) == {"bn.running_var": 1}
+    assert merged(checkpoints, recipe(checkpoints, alpha), MergeSettings(batchnorm="copy"))["bn.running_var"][1] == 2
+
+
 def test_layer_groups(opened: Opener) -> None:
     checkpoints = opened()
     first, last = np.eye(6)[0], np.eye(6)[5]

@@ -73,8 +73,10 @@ def test_groups_by_patterns(tmp_path: Path) -> None:
     shapes: dict[str, tuple[int, ...]] = {"head.w": (1,), "block.w": (1,), "block.out": (1,)}
     assert table.grouping(shapes) == {"head.w": "head", "block.w": "rest", "block.out": "head"}
     content["grouping"] = {"head": ["^head"], "rest": ["block.w"]}
-    with pytest.raises(InputError, match=r"block\.out matches no pattern"):
+    with pytest.raises(InputError, match=r'c\.json: the patterns of "grouping": none matches 1 tensor: block\.out\.'):
         read_table(write(tmp_path / "c.json", content)).grouping(shapes)
+    content["grouping"] = {"head": [".*"], "rest": ["head"]}  # a pattern may be left without tensors
+    assert read_table(write(tmp_path / "c.json", content)).grouping(shapes) == dict.fromkeys(shapes, "head")
 
 
 def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ TENSORS = {
     "flag": torch.tensor([True, False]),
     "empty": torch.zeros(0, 4),
     "brain": torch.tensor([0.5], dtype=torch.bfloat16),
-    "f8": torch.tensor([0.5, 2.0]).to(torch.float8_e4m3fn),
+    **{
+        f"f8 {dtype}": torch.tensor([0.5, 2.0]).to(dtype)
+        for dtype in (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
+    },
 }
 
 

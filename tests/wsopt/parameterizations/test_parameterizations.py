@@ -73,6 +73,10 @@ def test_power_ema_has_the_asked_width(width: float) -> None:
     assert np.sqrt((alpha * (at - mean) ** 2).sum()) == pytest.approx(width, rel=1e-3)
 
 
+def test_power_ema_of_one_checkpoint_is_that_checkpoint() -> None:
+    assert power_ema([300], 0.1).tolist() == [1.0]
+
+
 def test_power_exponent_known_values() -> None:
     # the two widths that EDM2 keeps by default
     assert power_exponent(0.05) == pytest.approx(16.97, abs=0.01)

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsopt.config.sections import WIDTHS
 from wsopt.errors import InputError
-from wsopt.parameterizations import ProfilePoint, ema, ema_from_first, posthoc, power_ema, power_exponent
+from wsopt.parameterizations import (
+    ProfilePoint,
+    _profiles,
+    absolute_sum,
+    amplifies,
+    ema,
+    ema_from_first,
+    posthoc,
+    power_ema,
+    power_exponent,
+)
 from wsopt.parameterizations import _posthoc as implementation
 from wsopt.types import FloatArray
 
@@ -198,6 +209,18 @@ def test_the_error_is_the_distance_of_the_profiles() -> None:
     combined = found.coefficients @ np.stack(profiles)
     assert found.error == pytest.approx(np.linalg.norm(combined - wanted) / np.linalg.norm(wanted), rel=1e-9)
     assert found.absolute_sum == pytest.approx(np.abs(found.coefficients).sum())
+
+
+def test_the_absolute_sum_is_that_of_the_worst_group() -> None:
+    assert absolute_sum(np.array([3.0, -2.0])) == 5.0
+    assert not amplifies(np.array([[0.5, 0.5], [5.0, -5.0]]))
+    assert amplifies(np.array([[0.5, 0.5], [6.0, -5.0]]))
+    assert absolute_sum(np.array([[0.5, 0.5], [-2.0, 3.0], [4.0, -3.0]])) == 7.0
+
+
+def test_the_widest_average_is_the_plain_one() -> None:
+    assert power_exponent(_profiles.WIDEST) == pytest.approx(0.0, abs=1e-9)
+    assert WIDTHS[1] < _profiles.WIDEST < WIDTHS[1] + 0.001
 
 
 @pytest.mark.parametrize(

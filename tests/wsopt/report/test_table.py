@@ -152,7 +152,18 @@ def test_terminal_table_marks_the_winner(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.171, "0.17 s"), (9.5, "9.5 s"), (41.2, "41 s"), (125, "2 min 5 s"), (11520, "3 h 12 min")]
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.00086, "0.86 ms"),
+        (0.0994, "99 ms"),
+        (0.0996, "0.1 s"),
+        (0.171, "0.17 s"),
+        (9.5, "9.5 s"),
+        (41.2, "41 s"),
+        (125, "2 min 5 s"),
+        (11520, "3 h 12 min"),
+    ],
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -305,7 +305,7 @@ def test_the_plan_counts_without_reading_or_writing(toy: Path) -> None:
     }
     text = dict(plan_lines(plan))
     assert text["tensors"].startswith("3 (131 values) combined")
-    assert "1 (1 values) not floating, copied: count" in text.values()
+    assert "1 (1 value) not floating, copied: count" in text.values()
     assert plan.seconds["evaluation"] > 0
     assert not plan.exists
     assert not (toy / "runs").exists()
@@ -389,9 +389,8 @@ def test_all_starts_failing_says_why(toy: Path, monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("shape mismatch in layer 3")
 
     monkeypatch.setattr(AnalyticFamily, "sample", sample)
-    with pytest.raises(
-        WsoptError, match=r"failed, the first \(ema-0\.9\) with: RuntimeError: shape mismatch in layer 3"
-    ):
+    message = r"failed, the first \(ema-0\.9\) with: RuntimeError: shape mismatch in layer 3"
+    with pytest.raises(WsoptError, match=message):
         run(toy)
 
 

@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_message(folder: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(
-        InputError, match=r"cache.*GB\) cannot be kept there: No space left on device\. Set weightspace"
+        InputError, match=r"cache.*GiB\) cannot be kept there: No space left on device\. Set weightspace"
     ):
         stack(folder)
     assert not list((folder.parent / "cache").rglob("*.bin*"))

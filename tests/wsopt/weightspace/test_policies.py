@@ -78,11 +78,13 @@ def test_a_variance_below_zero_is_raised_to_zero_and_told() -> None:
     stack.prepare(np.stack([up, down, np.eye(3)[1]])[:, None])
     assert stack.tensors(0)["1.running_var"].tolist() == pytest.approx([0.0, 1.0, 22.9, 1.0], abs=1e-5)
     assert [dict(stack.clamped(row)) for row in range(3)] == [{"1.running_var": 1}, {"1.running_var": 1}, {}]
+    assert ["1.running_var (1)" in "".join(stack.notes(row)) for row in range(3)] == [True, True, False]
     model = network()
     stack.write(0, model)
     assert model.eval()(torch.ones(1, 1, 4, 4)).isfinite().all()
     stack.prepare(np.full((1, 1, 3), 1 / 3))
     assert not stack.clamped(0)
+    assert not stack.notes(0)
 
 
 def test_names_alone_make_no_normalisation_layer() -> None:
