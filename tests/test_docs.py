@@ -21,12 +21,16 @@ from wsopt import hookspecs
 from wsopt.cli import main
 from wsopt.config import load_config
 from wsopt.config.params import (
+    CmaesParams,
+    CoordinateParams,
     DifferenceParams,
     DirectParams,
     FidParams,
     LayerwiseParams,
     LcscParams,
     LoraParams,
+    NevergradParams,
+    OnePlusOneParams,
     RandomParams,
 )
 from wsopt.config.sections import (
@@ -67,6 +71,10 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[parameterization] lora": (LoraParams, None),
     "[optimizer]": (None, '`"lcsc"`'),
     "[optimizer] lcsc": (LcscParams, None),
+    "[optimizer] one-plus-one": (OnePlusOneParams, None),
+    "[optimizer] cmaes": (CmaesParams, None),
+    "[optimizer] nevergrad": (NevergradParams, None),
+    "[optimizer] coordinate": (CoordinateParams, None),
     "[optimizer] random": (RandomParams, None),
     "[objective]": (ObjectiveSection, '`"fid"`'),
     "[objective] fid": (FidParams, None),

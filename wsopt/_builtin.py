@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from wsopt.config.params import (
+    CmaesParams,
+    CoordinateParams,
     DifferenceParams,
     DirectParams,
     FidParams,
     LayerwiseParams,
     LcscParams,
     LoraParams,
+    NevergradParams,
+    OnePlusOneParams,
     RandomParams,
 )
 from wsopt.hookspecs import Register, hookimpl
@@ -24,6 +28,10 @@ def register_objectives(register: Register) -> None:
 def register_optimizers(register: Register) -> None:
     """See `wsopt.hookspecs.register_optimizers`."""
     register("lcsc", "wsopt.optimizers:LcscSearch", params=LcscParams)
+    register("one-plus-one", "wsopt.optimizers:OnePlusOneSearch", params=OnePlusOneParams)
+    register("cmaes", "wsopt.optimizers.cmaes:CmaEsSearch", params=CmaesParams)
+    register("nevergrad", "wsopt.optimizers.nevergrad:NevergradSearch", params=NevergradParams)
+    register("coordinate", "wsopt.optimizers:CoordinateSearch", params=CoordinateParams)
     register("random", "wsopt.optimizers:RandomSearch", params=RandomParams)
 
 

@@ -74,6 +74,10 @@ def test_builtins_come_through_the_same_hooks(install: Install) -> None:
     assert [(one.kind, one.name) for one in builtin.components] == [
         ("objective", "fid"),
         ("optimizer", "lcsc"),
+        ("optimizer", "one-plus-one"),
+        ("optimizer", "cmaes"),
+        ("optimizer", "nevergrad"),
+        ("optimizer", "coordinate"),
         ("optimizer", "random"),
         ("parameterization", "difference"),
         ("parameterization", "direct"),

@@ -77,6 +77,14 @@ class Optimizer(ABC):
     def recommend(self) -> FloatArray:
         """The search vector this method would return, ``[D]``; not necessarily the best seen."""
 
+    @classmethod  # noqa: B027 - most have nothing to find
+    def check(cls, params: object) -> None:
+        """Find what only the method itself can find wrong with its parameters; asked before anything is trained.
+
+        Raises:
+            InputError: for a parameter that cannot be used.
+        """
+
     def finished(self) -> bool:
         """True when the method itself is done before the budget is (the paper's number of epochs)."""
         return False

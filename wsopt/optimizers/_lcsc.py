@@ -83,7 +83,8 @@ class LcscSearch(Optimizer):
     def _begin_epoch(self) -> None:
         # P changes between epochs only (line 12), so CP of line 7 is one set for the whole epoch.
         parents = [x for _, _, x in self._population[: self._params.m_cp]]
-        self._waiting.extend(self._mutate(self._crossover(parents)) for _ in range(self._params.iter))
+        children = (self._mutate(self._crossover(parents)) for _ in range(self._params.iter))
+        self._waiting.extend(self._repair(child, parents[0]) for child in children)
         self._epoch += 1
 
     def _end_epoch(self) -> None:
@@ -105,3 +106,10 @@ class LcscSearch(Optimizer):
         """Section 4.2c: Gaussian noise on each coefficient."""
         child: FloatArray = x + self._sigma * self._generator.standard_normal(x.size)
         return child
+
+    def _repair(self, child: FloatArray, parent: FloatArray) -> FloatArray:
+        """With `keep_sum`: shift all numbers evenly, to the sum of the parent's. Not in the paper."""
+        if not self._params.keep_sum:
+            return child
+        shifted: FloatArray = child + (parent.sum() - child.sum()) / child.size
+        return shifted

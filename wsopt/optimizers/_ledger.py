@@ -1,14 +1,14 @@
-"""What every ask/tell optimizer needs to keep: which candidates are out, and which results are in."""
+"""What every ask/tell optimizer needs to keep: which candidates are out, which results are in, and the best of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsopt.types import Candidate, FloatArray, Result
+from wsopt.types import Candidate, FloatArray, Result, Start
 
 
 class Ledger:
-    """Ids, outstanding candidates and the best point seen."""
+    """Ids and outstanding candidates."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -37,3 +37,24 @@ class Ledger:
     def outstanding(self) -> int:
         """Number of candidates asked and not yet told."""
         return len(self._outstanding)
+
+
+class Incumbent:
+    """The best point known, starts included; the earlier of equals, whatever the order of the tells.
+
+    Raises:
+        ValueError: without a start.
+    """
+
+    def __init__(self, starts: Sequence[Start]) -> None:
+        if not starts:
+            raise ValueError("a search needs at least one evaluated start")
+        best = min(starts, key=lambda start: start.loss)
+        self.x: FloatArray = best.x
+        self.loss: float = best.loss
+        self._id = -1
+
+    def offer(self, candidate: Candidate, loss: float | None) -> None:
+        """Take a candidate where it is better; one without a loss never is."""
+        if loss is not None and (loss, candidate.id) < (self.loss, self._id):
+            self.x, self.loss, self._id = candidate.x, loss, candidate.id

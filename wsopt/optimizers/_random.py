@@ -8,7 +8,7 @@ import numpy as np
 
 from wsopt.config.params import RandomParams
 from wsopt.optimizers._base import Optimizer, SearchSpace
-from wsopt.optimizers._ledger import Ledger
+from wsopt.optimizers._ledger import Incumbent, Ledger
 from wsopt.types import Candidate, FloatArray, Result, Start
 
 
@@ -25,11 +25,8 @@ class RandomSearch(Optimizer):
         generator: np.random.Generator,
         budget: int,
     ) -> None:
-        if not starts:
-            raise ValueError("the random search needs at least one evaluated start")
-        best = min(starts, key=lambda start: start.loss)
-        self._centre = best.x
-        self._best: tuple[float, int, FloatArray] = (best.loss, -1, best.x)
+        self._best = Incumbent(starts)
+        self._centre = self._best.x
         self._sigma = params.scale * space.scale
         self._generator = generator
         self._ledger = Ledger()
@@ -42,9 +39,8 @@ class RandomSearch(Optimizer):
     def tell(self, results: Sequence[Result]) -> None:
         """See `Optimizer.tell`."""
         for candidate, result in self._ledger.settle(results):
-            if result.loss is not None:
-                self._best = min(self._best, (result.loss, candidate.id, candidate.x), key=lambda member: member[:2])
+            self._best.offer(candidate, result.loss)
 
     def recommend(self) -> FloatArray:
         """The best point seen."""
-        return self._best[2].copy()
+        return self._best.x.copy()

@@ -18,7 +18,7 @@ from wsopt.parameterizations import Parameterization
 from wsopt.registry import Registry
 from wsopt.run._baselines import check_feasible, first_baselines
 from wsopt.run._execute import run_folder
-from wsopt.run._sources import known_emas, open_window, trained_set, training_folder
+from wsopt.run._sources import check_before_training, known_emas, open_window, trained_set, training_folder
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch, SpaceInfo
 from wsopt.weightspace import SpacePlan, SpaceSettings, plan_dense, plan_lora
@@ -67,6 +67,7 @@ def make_plan(config: Config, registry: Registry) -> Plan:
         InputError: what the run itself would raise for bad input, as far as headers can tell.
     """
     check_devices(config)
+    check_before_training(config, registry)
     torch.set_num_threads(config.threads)
     family: ModelFamily = registry.make("family", config.family)
     checkpoints, facts = _checkpoints(config, registry, family)

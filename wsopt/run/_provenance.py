@@ -14,7 +14,9 @@ from wsopt.checkpoints import CheckpointSet
 from wsopt.config import Config
 from wsopt.types import WeightsFile
 
-_PACKAGES = ("wsopt", "torch", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "pluggy")
+_PACKAGES = (
+    "wsopt", "torch", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "pluggy", "cma", "nevergrad",
+)  # fmt: skip
 _DECISIVE = ("python", "packages", "machine", "threads", "device")
 
 

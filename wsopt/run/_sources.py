@@ -79,7 +79,11 @@ def known_emas(config: Config, registry: Registry) -> dict[str, WeightsFile]:
 
 
 def check_before_training(config: Config, registry: Registry) -> None:
-    """Raise InputError where the budget would turn out too small once a recipe had trained for minutes."""
+    """Raise InputError for what would otherwise turn out once a recipe had trained and baselines were scored.
+
+    A parameter that the optimizer cannot use, a budget that is too small.
+    """
+    registry.get("optimizer", config.optimizer.name).load().check(config.optimizer.params)
     if config.checkpoints.path is None and config.train is not None:
         family: ModelFamily = registry.make("family", config.family)
         steps = tuple(family.planned_steps(config.train))

@@ -67,7 +67,7 @@ def test_the_table(install: Install, capsys: pytest.CaptureFixture[str]) -> None
     assert err == ""
     assert lines[0] == ["plugin", "version", "distribution", "status", "components"]
     assert lines[1] == ["builtin", wsopt.__version__, "wsopt", "ok", "objective: fid"]
-    assert lines[2] == ["optimizer: lcsc, random"]
+    assert lines[2] == ["optimizer: lcsc, one-plus-one, cmaes, nevergrad, coordinate, random"]
     assert lines[-1] == ["toy", "1.2", "toy-dist", "ok", "command: hello, silent, lost, run"]
 
 

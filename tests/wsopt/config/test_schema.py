@@ -40,7 +40,7 @@ def test_top_level_keys(registry: Registry) -> None:
 
 def test_each_component_is_a_variant_with_its_own_keys(registry: Registry) -> None:
     variants = {one["title"]: one for one in json_schema(registry)["properties"]["optimizer"]["oneOf"]}
-    assert variants.keys() == {"lcsc", "random"}
+    assert variants.keys() == {"cmaes", "coordinate", "lcsc", "nevergrad", "one-plus-one", "random"}
     assert variants["random"]["properties"].keys() == {"name", "scale"}
     assert variants["random"]["properties"]["name"] == {"const": "random"}
     assert variants["random"]["required"] == ["name"]
@@ -58,4 +58,6 @@ def test_the_objective_has_the_sections_keys_too(registry: Registry) -> None:
 def test_shadowed_components_go_by_their_qualified_name(registry: Registry) -> None:
     registry.add(Component("optimizer", "random", "a:B", None, None, "late", "late-dist", "1"))
     variants = json_schema(registry)["properties"]["optimizer"]["oneOf"]
-    assert [one["properties"]["name"]["const"] for one in variants] == ["lcsc", "random", "late:random"]
+    names = [one["properties"]["name"]["const"] for one in variants]
+    assert names == [component.address for component in registry.all("optimizer")]
+    assert names[-2:] == ["random", "late:random"]

@@ -1,0 +1,162 @@
+"""CMA-ES through pycma: its sampling and its updates, never its driver.
+
+A module of its own, because importing it imports cma.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import cma
+import numpy as np
+from cma.restricted_gaussian_sampler import GaussVDSampler, GaussVkDSampler
+from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
+
+from wsopt.config.params import CmaesParams
+from wsopt.optimizers._base import Optimizer, SearchSpace
+from wsopt.optimizers._global_state import quiet
+from wsopt.optimizers._ledger import Incumbent, Ledger
+from wsopt.types import Candidate, FloatArray, Result, Start
+
+_RANGE = 1e12
+"""A standard deviation further than this factor from the initial step has converged or exploded."""
+
+
+class _TwoPointAdaptation(CMAAdaptSigmaTPA):  # type: ignore[misc]
+    """Two-point step-size adaptation without the library's self-check, which draws from numpy's global generator."""
+
+    def check_consistency(self, es: object) -> None:
+        """Checked by the library's own tests."""
+
+
+class CmaEsSearch(Optimizer):
+    """Covariance matrix adaptation (Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772).
+
+    The mean begins at the best start. A generation is drawn as a whole, handed out as it is asked for, and told to
+    pycma when its last result is in. pycma uses losses through their order only, so it is told ranks: those who
+    failed rank behind all others, the further from the mean the worse. After a generation in which all failed, the
+    step is halved.
+
+    pycma's own stopping rules are never asked: the run has a budget. Where the spread of the distribution has left the
+    range of numbers (twelve orders of magnitude from the initial step), or pycma gives up on a decomposition, the
+    search begins again at the best point seen.
+    """
+
+    name = "cmaes"
+
+    def __init__(
+        self,
+        params: CmaesParams,
+        space: SearchSpace,
+        starts: Sequence[Start],
+        generator: np.random.Generator,
+        budget: int,
+    ) -> None:
+        self._params = params
+        self._space = space
+        self._generator = generator
+        self._best = Incumbent(starts)
+        self._ledger = Ledger()
+        self._waiting: deque[FloatArray] = deque()
+        self._population: list[FloatArray] = []
+        self._first_id = 0
+        self._losses: dict[int, float | None] = {}
+        self._begin()
+
+    def ask(self, n: int) -> list[Candidate]:
+        """See `Optimizer.ask`. At most the rest of the generation."""
+        if not self._waiting and not self._ledger.outstanding:
+            self._draw()
+        points = [self._waiting.popleft() for _ in range(min(n, len(self._waiting)))]
+        return [self._ledger.issue(self._origin + self._space.scale * z) for z in points]
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """See `Optimizer.tell`."""
+        for candidate, result in self._ledger.settle(results):
+            self._losses[candidate.id] = result.loss
+            self._best.offer(candidate, result.loss)
+        if not self._waiting and not self._ledger.outstanding and self._losses:
+            self._update()
+
+    def recommend(self) -> FloatArray:
+        """The mean of the distribution, which averages the noise that the best point was picked by.
+
+        The best start, or the best point seen, while no generation with a success is complete.
+        """
+        return (self._origin + self._space.scale * self._es.mean if self._learnt else self._best.x).copy()
+
+    def _begin(self) -> None:
+        """A new distribution around the best point seen."""
+        self._origin = self._best.x
+        self._learnt = False
+        with quiet():  # GaussVDSampler prints that it is meant for ten dimensions and more
+            self._es = cma.CMAEvolutionStrategy(np.zeros(self._space.dimension), self._params.step, self._options())
+
+    def _options(self) -> dict[str, Any]:
+        """The options of pycma: no draw but from our generator, no files, no output."""
+
+        def randn(*shape: int) -> FloatArray:
+            return self._generator.standard_normal(shape)
+
+        options: dict[str, Any] = {
+            # Not a number: leave numpy's global generator alone.
+            "seed": np.nan,
+            "randn": randn,
+            "verbose": -9,
+            "verb_disp": 0,
+            "verb_log": 0,
+            "verb_time": False,
+            "AdaptSigma": _TwoPointAdaptation if self._params.step_adaptation == "tpa" else CMAAdaptSigmaCSA,
+        }
+        if self._params.popsize is not None:
+            options["popsize"] = self._params.popsize
+        match self._params.covariance:
+            case "separable":
+                options["CMA_diagonal"] = True
+            case "vd":
+                options |= {"CMA_active": False, "CMA_sampler": GaussVDSampler, "CMA_sampler_options": {"randn": randn}}
+            case "vkd":
+                options |= {
+                    "CMA_active": False,
+                    "AdaptSigma": False,
+                    "CMA_sampler": GaussVkDSampler,
+                    "CMA_sampler_options": {"randn": randn},
+                }
+        return options
+
+    def _draw(self) -> None:
+        with quiet():
+            self._population = list(self._es.ask())
+        self._waiting.extend(z.copy() for z in self._population)
+
+    def _update(self) -> None:
+        losses = [self._losses[id_] for id_ in sorted(self._losses)]
+        self._losses = {}
+        if len(losses) != len(self._population):
+            raise AssertionError("a generation is told as a whole")
+        ranks = _ranks(losses, [float(np.linalg.norm(z - self._es.mean)) for z in self._population])
+        try:
+            with quiet(), np.errstate(all="ignore"):
+                self._es.tell(self._population, ranks)
+        except (ArithmeticError, AssertionError, RuntimeError, ValueError):  # LinAlgError is a ValueError
+            self._begin()
+            return
+        if any(loss is not None for loss in losses):
+            self._learnt = True
+        else:
+            self._es.sigma *= 0.5
+        if not self._is_sound():
+            self._begin()
+
+    def _is_sound(self) -> bool:
+        spread = float(self._es.sigma * np.sqrt(np.max(self._es.sm.variances)))
+        step = self._params.step
+        return bool(np.isfinite(self._es.mean).all()) and step / _RANGE < spread < step * _RANGE
+
+
+def _ranks(losses: Sequence[float | None], distances: Sequence[float]) -> list[float]:
+    """How many are better than each: by loss, those who failed behind all others and by distance. Equals stay equal."""
+    keys = [(loss is None, d if loss is None else loss) for loss, d in zip(losses, distances, strict=True)]
+    return [float(sum(other < key for other in keys)) for key in keys]
