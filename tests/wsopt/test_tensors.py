@@ -76,10 +76,10 @@ def test_nothing_else_is_widened() -> None:
         assert widened(torch.ones(1).to(dtype)).dtype == dtype
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_devices_make_no_difference() -> None:
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_devices_make_no_difference(device: str) -> None:
     here = torch.arange(6.0).reshape(2, 3).T
-    there = here.cuda()
+    there = here.to(device, copy=True)
     assert as_bytes(there) == as_bytes(here)
     assert same_bits(here, there)
     assert same_bits(there, here)

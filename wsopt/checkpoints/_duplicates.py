@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from wsopt.checkpoints._base import Snapshot
+from wsopt.checkpoints._torch_open import NO_ZIP
 from wsopt.files import files_of
 
 BLOCKS: Final = 32
@@ -48,7 +49,7 @@ def _split(groups: Sequence[Sequence[Snapshot]], key: Callable[[Snapshot], Hasha
         for one in group:
             try:
                 value = key(one)
-            except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+            except (OSError, *NO_ZIP):
                 value = None
             if value is not None:
                 parts[value].append(one)

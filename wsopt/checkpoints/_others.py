@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+from wsopt.checkpoints._torch_open import NO_ZIP
+
 CHECKPOINT_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".msgpack"})
 _HEAD_BYTES = 4096
 _MAGIC: Final[tuple[tuple[int, bytes, str], ...]] = (
@@ -99,7 +101,7 @@ def _zip_kind(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except (OSError, *NO_ZIP):
         return None
     if any(name.endswith("data.pkl") for name in names):
         return None

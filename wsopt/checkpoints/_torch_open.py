@@ -57,6 +57,11 @@ def open_tree(path: Path, *, values: bool) -> Any:  # noqa: ANN401
         raise _refusal(path, error) from error
 
 
+# zipfile calls what it lacks (an encryption, a version) NotImplementedError, and damaged names a ValueError.
+NO_ZIP: Final = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError)
+"""What `zipfile` raises for a file whose directory it cannot read."""
+
+
 class _NotPlain(Exception):
     """A zip file that only torch can read: compressed, or of the other byte order."""
 
@@ -66,7 +71,7 @@ def archive_names(path: Path) -> list[str] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, UnicodeDecodeError):
+    except NO_ZIP:
         return None
 
 

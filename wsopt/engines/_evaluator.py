@@ -106,11 +106,9 @@ class Evaluator:
             self._fingerprint = _with_base(self._fingerprint, state)
         self.metrics = build_metrics(config, spec.registry)
         self._recalculates = config.weightspace.batchnorm == "recalculate"
-        if self._recalculates and type(self.family).recalculate is ModelFamily.recalculate:
-            raise InputError(
-                f"the {self.family.name} family cannot recalculate the statistics of batch normalisation. Set "
-                f'weightspace.batchnorm to "combine" or "copy".'
-            )
+        if self._recalculates:
+            # A family that cannot says so here, not at the first candidate.
+            self.family.recalculate(self.model, self.metrics.dataset)
         self._noise = {split: SampleNoise(config.seed, split) for split in _SPLITS}
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[Outcome]:

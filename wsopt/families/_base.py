@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from wsopt.datasets import Dataset
-from wsopt.errors import CheckpointError
+from wsopt.errors import CheckpointError, InputError
 from wsopt.progress import Progress
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch
@@ -110,8 +110,14 @@ class ModelFamily(ABC):
         Args:
             model: with the candidate's weights; left in eval mode.
             dataset: only its ``train`` split may be read.
+
+        Raises:
+            InputError: where the family cannot; asked once before the first candidate.
         """
-        raise NotImplementedError
+        raise InputError(
+            f"the {self.name} family cannot recalculate the statistics of batch normalisation. Set "
+            f'weightspace.batchnorm to "combine" or "copy".'
+        )
 
     def train(self, recipe: BaseModel, dataset: Dataset, folder: Path, progress: Progress) -> TrainedSet:
         """Train what is missing in `folder` and return what is there; continues where an interrupted call stopped.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 
-import numpy as np
-
 from wsopt.config.params import CoordinateParams
-from wsopt.optimizers._base import SearchSpace
 from wsopt.optimizers._sequential import Points, SequentialSearch
-from wsopt.types import FloatArray, Start
+from wsopt.types import FloatArray
 
 _EXPANSIONS = 8
 """Most doublings of a successful step: a factor of 256 in one line search."""
@@ -32,7 +29,7 @@ class _Line:
     step: float
 
 
-class CoordinateSearch(SequentialSearch):
+class CoordinateSearch(SequentialSearch[CoordinateParams]):
     """Powell's method ("An efficient method for finding the minimum of a function of several variables", 1964).
 
     A sweep searches along every line in turn. Then the sweep's whole displacement replaces the line that gained most,
@@ -45,17 +42,6 @@ class CoordinateSearch(SequentialSearch):
     """
 
     name = "coordinate"
-
-    def __init__(
-        self,
-        params: CoordinateParams,
-        space: SearchSpace,
-        starts: Sequence[Start],
-        generator: np.random.Generator,
-        budget: int,
-    ) -> None:
-        super().__init__(params, space, starts, generator, budget)
-        self._params = params
 
     def _points(self) -> Points:
         lines = [_Line(axis, self._params.step) for axis in range(self._space.dimension)]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from wsopt.config.params import OnePlusOneParams
-from wsopt.optimizers._base import SearchSpace
 from wsopt.optimizers._sequential import Points, SequentialSearch
-from wsopt.types import Start
 
 _RANGE = 1e12
 """The step stays within this factor of the initial one, so that it can neither underflow nor overflow."""
 
 
-class OnePlusOneSearch(SequentialSearch):
+class OnePlusOneSearch(SequentialSearch[OnePlusOneParams]):
     """One parent, one child: parent + step * N(0, I). The child replaces the parent where it is not worse.
 
     The step grows by `increase` on success and shrinks by ``increase^(-p / (1 - p))`` otherwise, p = `success_rate`, so
@@ -26,17 +20,6 @@ class OnePlusOneSearch(SequentialSearch):
     """
 
     name = "one-plus-one"
-
-    def __init__(
-        self,
-        params: OnePlusOneParams,
-        space: SearchSpace,
-        starts: Sequence[Start],
-        generator: np.random.Generator,
-        budget: int,
-    ) -> None:
-        super().__init__(params, space, starts, generator, budget)
-        self._params = params
 
     def _points(self) -> Points:
         rule, first = self._params, self._params.step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -12,11 +12,14 @@ from wsopt.optimizers._base import Optimizer, SearchSpace
 from wsopt.optimizers._ledger import Incumbent, Ledger
 from wsopt.types import Candidate, FloatArray, Result, Start
 
+Params = TypeVar("Params")
+"""Model of the search's parameters."""
+
 Points: TypeAlias = Generator[FloatArray, float | None, None]
 """Yields a search vector and is sent its loss, None where it failed. A search that returns is over."""
 
 
-class SequentialSearch(Optimizer):
+class SequentialSearch(Optimizer, Generic[Params]):
     """One candidate at a time: `ask` gives the next only when the former is told.
 
     A subclass writes its search as a generator (`_points`), which knows nothing of ids, tells and asks. It begins with
@@ -25,12 +28,13 @@ class SequentialSearch(Optimizer):
 
     def __init__(
         self,
-        params: object,
+        params: Params,
         space: SearchSpace,
         starts: Sequence[Start],
         generator: np.random.Generator,
         budget: int,
     ) -> None:
+        self._params = params
         self._space = space
         self._generator = generator
         self._best = Incumbent(starts)

@@ -37,7 +37,7 @@ _FREE = 10
 """Most times that the start is asked for again and answered from what is known."""
 
 
-class NevergradSearch(SequentialSearch):
+class NevergradSearch(SequentialSearch[NevergradParams]):
     """An optimizer of nevergrad by name, one candidate at a time, told its budget and one worker.
 
     Nevergrad's methods assume that a step of one is a good one, so a unit of theirs is `step` units of the space, and

@@ -181,7 +181,7 @@ def test_running_statistics_are_recalculated_for_every_candidate_and_for_the_exp
     (outcome,) = evaluator.evaluate([job(one_hot(2))])
     assert outcome.failure is None
     merged = checkpoints.load(2)
-    torch.testing.assert_close(seen[0], merged["mean"], rtol=0, atol=0)
+    torch.testing.assert_close(seen[1], merged["mean"], rtol=0, atol=0)  # seen[0]: before the first candidate
     exported = evaluator.export(Coefficients(one_hot(2))).tensors
     torch.testing.assert_close(exported["spread"], merged["mean"].abs(), rtol=0, atol=0)
     torch.testing.assert_close(exported["mean"], merged["mean"], rtol=0, atol=0)
