@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsopt.report._labels import kind_of, optimizer_label
+from wsopt.report._labels import kind_of, optimizer_label, row_label
 from wsopt.report._record import RunRecord
 from wsopt.report._style import BLUE, GREY, INK, ORANGE, VERMILLION, heading, new_figure, plain
 from wsopt.types import FloatArray
@@ -40,7 +40,7 @@ def coefficients_figure(record: RunRecord) -> Figure:
         axes.set_ylabel("coefficient" if len(best) == 1 else record.groups[number], color=INK)
     panels[-1].set_xlabel("training step of the checkpoint", color=INK)
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
-    heading(panels[0], f"Coefficients of {optimizer_label(record.optimizer)}'s best combination", _caption(best, ema))
+    heading(panels[0], _title(record), _caption(best, ema))
     panels[0].legend(
         loc="lower right",
         bbox_to_anchor=(1, 1),
@@ -53,9 +53,22 @@ def coefficients_figure(record: RunRecord) -> Figure:
     return figure
 
 
+def _baseline(record: RunRecord) -> str | None:
+    """The baseline that is the best combination, where the search found nothing better."""
+    origin = record.results["best"].get("from")
+    return None if origin in (None, "search") else row_label(str(origin)).replace("*", "")
+
+
+def _title(record: RunRecord) -> str:
+    baseline = _baseline(record)
+    if baseline is not None:
+        return f"Coefficients of the best combination, a baseline: {baseline}"
+    return f"Coefficients of {optimizer_label(record.optimizer)}'s best combination"
+
+
 def _stems(axes: Axes, record: RunRecord, values: FloatArray) -> None:
     steps = np.asarray(record.steps)
-    name = optimizer_label(record.optimizer)
+    name = _baseline(record) or optimizer_label(record.optimizer)
     size = float(np.clip(600 / len(steps), 6, 30))
     for sign, colour, label in (
         (values >= 0, BLUE, f"{name}, positive"),
@@ -97,5 +110,5 @@ def _map(record: RunRecord, best: FloatArray) -> Figure:
     bar = figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("coefficient", color=INK)
     bar.outline.set_edgecolor(GREY)
-    heading(axes, f"Coefficients of {optimizer_label(record.optimizer)}'s best combination", _caption(best, None))
+    heading(axes, _title(record), _caption(best, None))
     return figure

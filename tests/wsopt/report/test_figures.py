@@ -83,6 +83,27 @@ def test_coefficients_show_the_searched_and_the_ema(make_run: MakeRun) -> None:
     assert f"sum 1.000, largest |coefficient| {np.abs(best).max():.3f}" in caption
 
 
+@pytest.mark.parametrize(
+    ("origin", "title", "label"),
+    [
+        ("search", "Coefficients of LCSC's best combination", "LCSC, positive"),
+        ("uniform", "Coefficients of the best combination, a baseline: uniform average", "uniform average, positive"),
+    ],
+)
+def test_coefficients_are_named_by_whose_they_are(make_run: MakeRun, origin: str, title: str, label: str) -> None:
+    folder = make_run()
+    document = json.loads((folder / "results.json").read_text())
+    document["best"]["from"] = origin
+    (folder / "results.json").write_text(json.dumps(document))
+    figure = coefficients_figure(RunRecord.load(folder))
+    axes = figure.axes[0]
+    shown = [text.get_text() for text in [*axes.texts, *figure.texts, axes.title]] + [axes.get_title(loc="left")]
+    assert title in shown
+    legend = axes.get_legend()
+    assert legend is not None
+    assert label in [text.get_text() for text in legend.get_texts()]
+
+
 def test_convergence_shows_the_running_best_and_the_levels(make_run: MakeRun) -> None:
     record = RunRecord.load(make_run(budget=200))
     axes = convergence_figure(record).axes[0]
