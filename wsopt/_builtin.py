@@ -61,6 +61,8 @@ def register_feature_extractors(register: Register) -> None:
     """See `wsopt.hookspecs.register_feature_extractors`."""
     register("digits", "wsopt.objectives:DigitsClassifier")
     register("digits-mlp", "wsopt.objectives:DigitsMlp")
+    register("mnist", "wsopt.objectives:MnistClassifier")
+    register("mnist-mlp", "wsopt.objectives:MnistMlp")
     register("pixels", "wsopt.objectives:Pixels")
 
 
@@ -68,3 +70,4 @@ def register_feature_extractors(register: Register) -> None:
 def register_datasets(register: Register) -> None:
     """See `wsopt.hookspecs.register_datasets`."""
     register("digits", "wsopt.datasets:Digits")
+    register("mnist", "wsopt.datasets:Mnist")

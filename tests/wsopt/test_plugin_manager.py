@@ -91,8 +91,11 @@ def test_builtins_come_through_the_same_hooks(install: Install) -> None:
         ("reader", "flax"),
         ("extractor", "digits"),
         ("extractor", "digits-mlp"),
+        ("extractor", "mnist"),
+        ("extractor", "mnist-mlp"),
         ("extractor", "pixels"),
         ("dataset", "digits"),
+        ("dataset", "mnist"),
     ]
 
 
@@ -233,7 +236,7 @@ def test_a_single_file_that_changed_is_loaded_anew(install: Install, tmp_path: P
     path.write_text(code.format("before"))
     assert loaded(path)[0].registry.get("dataset", "before")
     path.write_text(code.format("after"))
-    assert [one.name for one in loaded(path)[0].registry.all("dataset")] == ["digits", "after"]
+    assert [one.name for one in loaded(path)[0].registry.all("dataset")] == ["digits", "mnist", "after"]
 
 
 def test_a_broken_single_file(install: Install, tmp_path: Path) -> None:

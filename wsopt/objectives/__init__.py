@@ -1,7 +1,7 @@
 """Objectives, feature extractors and reference statistics."""
 
 from wsopt.objectives._base import AnyObjective, FeatureExtractor, Needs, Objective, Reference
-from wsopt.objectives._extractors import DigitsClassifier, DigitsMlp, Pixels
+from wsopt.objectives._extractors import DigitsClassifier, DigitsMlp, MnistClassifier, MnistMlp, Pixels
 from wsopt.objectives._fid import FrechetDistance
 from wsopt.objectives._quantize import Quantize, to_grey_levels
 from wsopt.objectives._reference import extract, reference_from_images
@@ -12,6 +12,8 @@ __all__ = [
     "DigitsMlp",
     "FeatureExtractor",
     "FrechetDistance",
+    "MnistClassifier",
+    "MnistMlp",
     "Needs",
     "Objective",
     "Pixels",

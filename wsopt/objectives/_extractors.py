@@ -1,4 +1,4 @@
-"""Feature extractors for 8 x 8 digits: two small classifiers whose weights are shipped, and the pixels themselves."""
+"""Feature extractors for the embedded data sets: small classifiers whose weights are shipped, and the pixels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wsopt.errors import InputError
+from wsopt.objectives import digits, mnist
 from wsopt.objectives._base import FeatureExtractor
-from wsopt.objectives.digits import CNN, MLP, Network, to_model_range
+from wsopt.objectives.classifiers import Network, to_model_range
 
 _DIGIT_SHAPE = (1, 8, 8)
 _PREPROCESSING = "grey/127.5-1; hidden layer before activation, standardised; version 1"
@@ -27,7 +28,7 @@ def load_weights(network: type[Network]) -> dict[str, Tensor]:
     Raises:
         InputError: naming the file, when it is missing, torn, or holds other tensors than the network has.
     """
-    resource = files("wsopt.objectives.digits") / f"{network.name}.safetensors"
+    resource = files(network.package) / f"{network.name}.safetensors"
     advice = "Reinstall wsopt; the file is part of the package."
     with as_file(resource) as path:
         try:
@@ -65,7 +66,7 @@ def check_images(images: Tensor, shape: tuple[int, int, int], extractor: str) ->
         )
 
 
-class _DigitNetwork(FeatureExtractor):
+class _ClassifierFeatures(FeatureExtractor):
     network: ClassVar[type[Network]]
 
     def __init__(self, params: object = None) -> None:
@@ -85,10 +86,10 @@ class _DigitNetwork(FeatureExtractor):
         return self._digest
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Standardised hidden layer: over the training digits every feature has mean 0 and variance 1.
+        """Standardised hidden layer: over the training images every feature has mean 0 and variance 1.
 
         Args:
-            images: ``[N, 1, 8, 8]`` grey levels in [0, 255], on any device.
+            images: ``[N, *network.image_shape]`` grey levels in [0, 255], on any device.
 
         Returns:
             ``[N, d]`` float32 on the same device, no gradient.
@@ -96,7 +97,7 @@ class _DigitNetwork(FeatureExtractor):
         Raises:
             InputError: for images of another shape.
         """
-        check_images(images, _DIGIT_SHAPE, self.name)
+        check_images(images, self.network.image_shape, self.name)
         weights = self._on(images.device)
         with torch.no_grad():
             inputs = to_model_range(images.to(torch.float32))
@@ -110,7 +111,7 @@ class _DigitNetwork(FeatureExtractor):
         return self._weights[device]
 
 
-class DigitsClassifier(_DigitNetwork):
+class DigitsClassifier(_ClassifierFeatures):
     """The 64-wide hidden layer of a small convolutional classifier of digits (`wsopt.objectives.digits.recipe`).
 
     Args:
@@ -118,10 +119,10 @@ class DigitsClassifier(_DigitNetwork):
     """
 
     name: ClassVar[str] = "digits"
-    network: ClassVar[type[Network]] = CNN
+    network: ClassVar[type[Network]] = digits.CNN
 
 
-class DigitsMlp(_DigitNetwork):
+class DigitsMlp(_ClassifierFeatures):
     """The 48-wide hidden layer of a fully connected classifier of digits, trained apart from `DigitsClassifier`.
 
     A second opinion: a distance should not be judged only in the features that it was tuned on.
@@ -131,7 +132,29 @@ class DigitsMlp(_DigitNetwork):
     """
 
     name: ClassVar[str] = "digits-mlp"
-    network: ClassVar[type[Network]] = MLP
+    network: ClassVar[type[Network]] = digits.MLP
+
+
+class MnistClassifier(_ClassifierFeatures):
+    """The 64-wide hidden layer of a small convolutional classifier of MNIST (`wsopt.objectives.mnist.recipe`).
+
+    Args:
+        params: nothing; there is nothing to set.
+    """
+
+    name: ClassVar[str] = "mnist"
+    network: ClassVar[type[Network]] = mnist.CNN
+
+
+class MnistMlp(_ClassifierFeatures):
+    """The 48-wide hidden layer of a fully connected classifier of MNIST, trained apart from `MnistClassifier`.
+
+    Args:
+        params: nothing; there is nothing to set.
+    """
+
+    name: ClassVar[str] = "mnist-mlp"
+    network: ClassVar[type[Network]] = mnist.MLP
 
 
 class Pixels(FeatureExtractor):

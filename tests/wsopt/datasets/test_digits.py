@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from wsopt.datasets import DatasetSplit, Digits
-from wsopt.datasets._digits import split_indices
+from wsopt.datasets._stratified import stratified_rows
 from wsopt.errors import InputError
 
 SIZES: dict[DatasetSplit, int] = {"train": 1197, "validation": 200, "test": 400}
@@ -19,6 +19,10 @@ INDEX_SHA256 = {
     "validation": "1fa022554d23a218e3f2b95251d4209d061dd138241cf6e7d33c654d7edae5e6",
     "test": "6bfdadffee08b4ac3d9b8f84a40ca690b80d29804351860efac44b08d3611ec2",
 }
+
+
+def split_indices(labels: np.ndarray) -> dict[DatasetSplit, np.ndarray]:
+    return stratified_rows(labels, Digits.sizes, Digits.split_seed)
 
 
 @pytest.fixture(scope="module")

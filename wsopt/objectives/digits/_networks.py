@@ -1,116 +1,26 @@
-"""The two classifiers as pure functions of a dictionary of weights.
-
-Functions instead of modules: module constructors draw their first weights from torch's global generator.
-"""
+"""The two classifiers of 8 x 8 digits."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from wsopt.objectives.classifiers import Convolutional, FullyConnected
 
-CLASSES = 10
-
-
-def to_model_range(grey: Tensor) -> Tensor:
-    """Grey levels [0, 255] to [-1, 1], the inverse of the quantisation ``round((v + 1) * 127.5)``."""
-    return grey / 127.5 - 1.0
+_PACKAGE = "wsopt.objectives.digits"
+_SHAPE = (1, 8, 8)
 
 
-class Network(ABC):
-    """A classifier with a standardised hidden layer.
+class CNN(Convolutional):
+    """The convolutional one."""
 
-    The hidden layer is taken before its activation, so that features are smooth in the pixels and none is clipped to a
-    point mass at zero. They are shifted by `mean` and divided by `scale`: over the training images each feature has
-    mean 0 and variance 1, none outweighs another, and distances of both networks are of one order.
-    """
-
-    name: ClassVar[str]
-    dimension: ClassVar[int]
-    shapes: ClassVar[dict[str, tuple[int, ...]]]
-    """Names and shapes of the trained weights, all float32."""
-
-    @classmethod
-    def stored(cls) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of everything in the weights file."""
-        return {**cls.shapes, "mean": (cls.dimension,), "scale": (cls.dimension,)}
-
-    @classmethod
-    def initial(cls, generator: torch.Generator) -> dict[str, Tensor]:
-        """Random weights (He et al. 2015, normal, fan in), biases 0, drawn from `generator` alone."""
-        return {
-            name: torch.randn(shape, generator=generator) * math.sqrt(2.0 / math.prod(shape[1:]))
-            if len(shape) > 1
-            else torch.zeros(shape)
-            for name, shape in cls.shapes.items()
-        }
-
-    @staticmethod
-    @abstractmethod
-    def hidden(weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """The hidden layer before its activation, not standardised: ``[N, dimension]`` of ``[N, 1, 8, 8]``."""
-
-    @classmethod
-    def features(cls, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Standardised features ``[N, dimension]`` of images ``[N, 1, 8, 8]`` in [-1, 1]."""
-        return (cls.hidden(weights, images) - weights["mean"]) / weights["scale"]
-
-    @staticmethod
-    def classify(weights: Mapping[str, Tensor], activated: Tensor) -> Tensor:
-        """Class logits ``[N, 10]`` of the hidden layer after its activation."""
-        return F.linear(activated, weights["head.weight"], weights["head.bias"])
-
-    @classmethod
-    def logits(cls, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Class logits ``[N, 10]`` of images ``[N, 1, 8, 8]`` in [-1, 1]."""
-        return cls.classify(weights, F.silu(cls.hidden(weights, images)))
+    package: ClassVar[str] = _PACKAGE
+    image_shape: ClassVar[tuple[int, int, int]] = _SHAPE
+    second_stride: ClassVar[int] = 1
 
 
-class CNN(Network):
-    """Two convolutions, the first of stride 2, and a 64-wide hidden layer."""
+class MLP(FullyConnected):
+    """The fully connected one."""
 
-    name: ClassVar[str] = "classifier"
-    dimension: ClassVar[int] = 64
-    shapes: ClassVar[dict[str, tuple[int, ...]]] = {
-        "conv1.weight": (24, 1, 4, 4),
-        "conv1.bias": (24,),
-        "conv2.weight": (40, 24, 3, 3),
-        "conv2.bias": (40,),
-        "hidden.weight": (64, 640),
-        "hidden.bias": (64,),
-        "head.weight": (CLASSES, 64),
-        "head.bias": (CLASSES,),
-    }
-
-    @staticmethod
-    def hidden(weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """See `Network.hidden`."""
-        x = F.silu(F.conv2d(images, weights["conv1.weight"], weights["conv1.bias"], stride=2, padding=1))
-        x = F.silu(F.conv2d(x, weights["conv2.weight"], weights["conv2.bias"], padding=1))
-        return F.linear(x.flatten(1), weights["hidden.weight"], weights["hidden.bias"])
-
-
-class MLP(Network):
-    """Two fully connected layers, the second 48 wide."""
-
-    name: ClassVar[str] = "mlp"
-    dimension: ClassVar[int] = 48
-    shapes: ClassVar[dict[str, tuple[int, ...]]] = {
-        "input.weight": (160, 64),
-        "input.bias": (160,),
-        "hidden.weight": (48, 160),
-        "hidden.bias": (48,),
-        "head.weight": (CLASSES, 48),
-        "head.bias": (CLASSES,),
-    }
-
-    @staticmethod
-    def hidden(weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """See `Network.hidden`."""
-        x = F.silu(F.linear(images.flatten(1), weights["input.weight"], weights["input.bias"]))
-        return F.linear(x, weights["hidden.weight"], weights["hidden.bias"])
+    package: ClassVar[str] = _PACKAGE
+    image_shape: ClassVar[tuple[int, int, int]] = _SHAPE
+    shapes: ClassVar[dict[str, tuple[int, ...]]] = FullyConnected.layers(64)
