@@ -151,6 +151,8 @@ class Job:
         samples: number of samples.
         slot: position of the candidate in the sequence of all candidates. Candidates are merged in blocks of fixed
             width and `slot` decides block and row, so a candidate's merge rounds alike however its run was interrupted.
+        remember: whether other runs on the same checkpoints are likely to ask for the same scores (a baseline, anything
+            on the report split), so that an engine may answer from what was scored before.
     """
 
     id: int
@@ -158,6 +160,7 @@ class Job:
     split: Split
     samples: int
     slot: int = 0
+    remember: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument(
         "--which",
         metavar="NAME",
-        help="of a run's coefficients: best (default), recommended, ema*, best-ema or best-single",
+        help="of a run's coefficients: best, validated, recommended, ema*, best-ema or best-single; not given: "
+        "those of its merged.safetensors",
     )
     parser.add_argument(
         "--from-emas",
@@ -268,7 +269,7 @@ def _from_file(args: argparse.Namespace, found: _Opened, checkpoints: Checkpoint
     from wsopt.merge import read_table, results_file, run_config, run_grouping, table_recipe
 
     file = results_file(args.coefficients)
-    table = read_table(file, args.which or "best")
+    table = read_table(file, args.which)
     if len(table.groups) == 1 or table.patterns:
         return table_recipe(table, checkpoints)
     config, registry = found.config, found.registry

@@ -6,14 +6,14 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsopt.errors import ExitCode, InputError, Interrupted, ResumeError
 
 if TYPE_CHECKING:
-    from wsopt.config import Config
+    from wsopt.config import Config, LeftOut
     from wsopt.plugin_manager import LoadedPlugins
 
 
@@ -43,7 +43,8 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
 
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand."""
-    loaded, config, source = _load(args)
+    left_out: list[LeftOut] = []
+    loaded, config, source = _load(args, left_out.append)
     if args.dry_run:
         return _dry_run(args, config, loaded)
 
@@ -54,7 +55,8 @@ def main(args: argparse.Namespace) -> int:
     request = Request(config, source, loaded.registry, loaded.events, _command(args), args.resume)
     with StopSignals() as signals, RichProgress(should_stop=signals.should_stop) as progress:
         for text in _echo(args):
-            progress.line(f"set     {text}")
+            about = [f" ({one})" for one in left_out if one.override == text.partition("=")[0].strip()]
+            progress.line(f"set     {text}{''.join(about)}")
         try:
             folder = execute(request, progress)
         except (Interrupted, KeyboardInterrupt) as error:
@@ -64,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _load(args: argparse.Namespace) -> tuple[LoadedPlugins, Config, str]:
+def _load(args: argparse.Namespace, left_out: Callable[[LeftOut], object]) -> tuple[LoadedPlugins, Config, str]:
     from wsopt.config import load_config
     from wsopt.plugin_manager import load_plugins
     from wsopt.registry import Registry
@@ -88,7 +90,7 @@ def _load(args: argparse.Namespace) -> tuple[LoadedPlugins, Config, str]:
     if args.resume is not None:
         # What the run trained lies beside it, wherever the command is given now.
         overrides.append(("output", json.dumps(str(args.resume.resolve().parent))))
-    config, source = load_config(file, overrides, registry, args.plugin)
+    config, source = load_config(file, overrides, registry, args.plugin, left_out)
     return loaded[-1], config, source
 
 

@@ -1,6 +1,7 @@
 """The config of a run: its TOML layout, loading, and messages about mistakes. Imports neither torch nor numpy."""
 
 from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, PluginFile, ReportConfig, difference
+from wsopt.config._former import LeftOut
 from wsopt.config._load import load_config
 from wsopt.config._schema import json_schema
 from wsopt.config.params import FidParams, LcscParams, NoParams, Params, RandomParams
@@ -10,6 +11,7 @@ __all__ = [
     "Config",
     "FidParams",
     "LcscParams",
+    "LeftOut",
     "NoParams",
     "ObjectiveConfig",
     "Params",

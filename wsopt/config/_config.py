@@ -17,6 +17,7 @@ from wsopt.config.sections import (
     ReferenceSplit,
     ReportSection,
     SearchSection,
+    ValidationSection,
     WeightspaceSection,
 )
 
@@ -88,6 +89,7 @@ class Config(_Frozen):
     objective: ObjectiveConfig
     baselines: BaselinesSection
     search: SearchSection
+    validation: ValidationSection
     report: ReportConfig
 
     def resolved(self) -> dict[str, Any]:
@@ -115,6 +117,30 @@ class Config(_Frozen):
         facts["plugins"] = [plugin.sha256 for plugin in self.plugins]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run lives: ``<output>/<name>-<hash>``."""
+        return self.output / f"{self.name}-{self.run_hash()}"
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the training recipe keeps its files; the name carries a hash of all that decides the weights.
+
+        Raises:
+            ValueError: where there is no recipe.
+        """
+        if self.train is None:
+            raise ValueError("this config has no [train] section")
+        facts = {
+            "data": self.data.resolved(),
+            "family": self.family.resolved(),
+            "train": self.train.model_dump(mode="json"),
+            "threads": self.threads,
+            "device": self.device,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
+        return self.output / "trained" / f"{self.family.name}-{digest}"
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from wsopt.config._auto import AUTO, auto_optimizer, with_coordinates
 from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, PluginFile, ReportConfig
+from wsopt.config._former import LeftOut, leave_out_former
 from wsopt.config._locate import Key
-from wsopt.config._messages import Mistake, show, validate
+from wsopt.config._messages import Mistake, model_keys, show, validate
 from wsopt.config._source import Source
 from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, inner_model, own_keys
 from wsopt.config.params import NoParams
@@ -28,8 +30,12 @@ def load_config(
     overrides: Sequence[tuple[str, str]] = (),
     registry_loader: RegistryLoader | None = None,
     plugins: Sequence[str | Path] = (),
+    left_out: Callable[[LeftOut], object] | None = None,
 ) -> tuple[Config, str]:
     """Read, override, validate and resolve a config file.
+
+    An override that names another component than the file leaves out the file's keys of the former one (and its
+    ``[train]``, where it is the model family); the order of overrides of different keys does not matter.
 
     Args:
         path: the TOML file. Relative paths in it start from its folder, except `output`.
@@ -37,6 +43,7 @@ def load_config(
             where it is none, as plain text; paths start from the current directory.
         registry_loader: loads the plugins, given the single files among them; None takes the installed ones.
         plugins: single-file plugins besides the config's own.
+        left_out: told what overrides that name another component left out of the file.
 
     Returns:
         The config, and the file's text as it was read.
@@ -47,7 +54,12 @@ def load_config(
         PluginError: where a name is unknown that a broken plugin may have had; the other problems follow in its text.
     """
     source = Source.read(Path(path), overrides)
-    return _Loader(source, registry_loader or _installed, plugins).load(), source.text
+    loader = _Loader(source, registry_loader or _installed, plugins)
+    config = loader.load()
+    if left_out is not None:
+        for one in loader.left_out:
+            left_out(one)
+    return config, source.text
 
 
 def _installed(files: Sequence[Path]) -> Registry:
@@ -65,16 +77,23 @@ def _is_there(path: Path) -> bool:
     return True
 
 
+def _can_be_path(text: object) -> bool:
+    return isinstance(text, str) and text != "" and "\0" not in text
+
+
 class _Loader:
     """One loading: collects problems while sections are validated, and raises them together at the end."""
 
     def __init__(self, source: Source, registry_loader: RegistryLoader, plugins: Sequence[str | Path]) -> None:
         self.source = source
-        self.problems: list[Problem] = list(source.problems)
+        self.problems: list[Problem] = []
         self.plugin_failed = False
-        self.tables = {name: self._table(name) for name in SECTIONS}
         self.plugins = self._plugin_files(source.values.get("plugins"), plugins)
         self.registry = registry_loader([plugin.path for plugin in self.plugins])
+        self.left_out = leave_out_former(source, self.registry)
+        self.problems += source.problems
+        self.tables = {name: self._table(name) for name in SECTIONS}
+        self._name_optimizer()
         self.found = {section: self._find(section, kind, name) for section, (kind, name) in COMPONENTS.items()}
         self.vocabulary = Vocabulary(self.found)
 
@@ -89,19 +108,23 @@ class _Loader:
         for section in COMPONENTS:
             component, model = self.found[section], params[section]
             if component is not None and model is not None and section != "objective":
-                values[section] = ComponentConfig(name=component.address, params=model)
+                values[section] = ComponentConfig(name=component.address, params=self._concrete(model))
         component, model = self.found["objective"], params["objective"]
         if component is not None and model is not None and objective is not None:
             values["objective"] = ObjectiveConfig(name=component.address, params=model, **dict(objective))
             self._check_needs(component, objective)
         self._check_source_of_checkpoints()
+        self._check_paths(("plugins",), raw.get("plugins"))
+        self._check_paths(("baselines", "runs"), self.tables["baselines"].get("runs"))
         if top is not None:
             self._check_output(top.output)
         if plain["report"] is not None:
             values["report"] = self._report(plain["report"], objective)
         self._check_samples(plain["search"], plain["report"])
         self._raise()
-        paths: dict[str, Any] = {key: self._with_folders(key, values[key]) for key in ("checkpoints", "weightspace")}
+        paths: dict[str, Any] = {
+            key: self._with_folders(key, values[key]) for key in ("checkpoints", "weightspace", "baselines")
+        }
         paths["plugins"] = self.plugins
         return Config(**{**dict(top or ()), **values, **paths})
 
@@ -135,6 +158,17 @@ class _Loader:
 
     # ---- components
 
+    def _name_optimizer(self) -> None:
+        """Put the optimizer that ``auto`` stands for in its place."""
+        table = self.tables["optimizer"]
+        if table.get("name", AUTO) != AUTO:
+            return
+        for key in table.keys() - {"name"}:
+            known = [repr(one.address) for one in self.registry.all("optimizer") if key in model_keys(one.params)]
+            named = f", as in optimizer.name = {' or '.join(known)}" if known else ""
+            self._problem(("optimizer", key), f"optimizer {AUTO!r} takes no keys; name the optimizer to set its{named}")
+        self.tables["optimizer"] = auto_optimizer()
+
     def _find(self, section: str, kind: Kind, default: str | None) -> Component | None:
         if not isinstance(self.source.values.get(section, {}), dict):
             return None
@@ -167,6 +201,10 @@ class _Loader:
         what = f" for {LABELS[component.kind]} {component.name!r}"
         return self._model(component.params or NoParams, (section,), raw, what)
 
+    def _concrete(self, params: BaseModel) -> BaseModel:
+        optimizer = self.found["optimizer"]
+        return params if optimizer is None else with_coordinates(params, optimizer.address)
+
     def _objective_section(self) -> ObjectiveSection | None:
         raw = self.tables["objective"]
         own = {key: raw[key] for key in ObjectiveSection.model_fields if key in raw}
@@ -197,7 +235,15 @@ class _Loader:
     def _check_source_of_checkpoints(self) -> None:
         if "train" not in self.source.values and not self.source.given(("checkpoints", "path")):
             text = "missing: give the folder of the checkpoints, or a [train] section that makes them"
+            for one in self.left_out:
+                if "[train]" in one.keys:
+                    text += f" (the file's is for {one.former}; --set 'train={{}}' takes the defaults)"
             self._problem(("checkpoints", "path"), text)
+
+    def _check_paths(self, key: Key, texts: Any) -> None:  # noqa: ANN401 - any TOML value
+        for index, text in enumerate(texts if isinstance(texts, list) else ()):
+            if isinstance(text, str) and not _can_be_path(text):
+                self._problem((*key, index), f"must be a path, not {text!r}")
 
     def _check_output(self, output: Path) -> None:
         """The folder must be one, or be possible to make: whatever is there on the way to it has to be a folder."""
@@ -232,7 +278,7 @@ class _Loader:
 
     def _plugin_files(self, own: Any, more: Sequence[str | Path]) -> tuple[PluginFile, ...]:  # noqa: ANN401
         named = own if isinstance(own, list) else []
-        keys: list[Key] = [("plugins", index) for index, name in enumerate(named) if isinstance(name, str)]
+        keys: list[Key] = [("plugins", index) for index, name in enumerate(named) if _can_be_path(name)]
         paths = [(self._path(key, named[int(key[1])]), key) for key in keys]
         paths += [((Path.cwd() / Path(path).expanduser()).resolve(), None) for path in more]  # type: ignore[misc]
         files: dict[Path, PluginFile] = {}
@@ -249,8 +295,12 @@ class _Loader:
         return tuple(files.values())
 
     def _with_folders(self, name: str, section: Section) -> Section:
-        paths = {key: value for key, value in dict(section).items() if isinstance(value, Path)}
-        found = {key: self._path((name, key), path) for key, path in paths.items()}
+        found: dict[str, Any] = {}
+        for key, value in dict(section).items():
+            if isinstance(value, Path):
+                found[key] = self._path((name, key), value)
+            elif isinstance(value, tuple) and any(isinstance(item, Path) for item in value):
+                found[key] = tuple(self._path((name, key, index), item) for index, item in enumerate(value))
         return section.model_copy(update=found)
 
     def _path(self, key: Key, path: str | Path) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from wsopt.config._auto import AUTO, AUTO_OPTIMIZER
 from wsopt.config._vocabulary import COMPONENTS
 from wsopt.config.params import NoParams
 from wsopt.config.sections import PLAIN, ObjectiveSection, TopSection
@@ -30,6 +32,8 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     schema = schemas.inline(TopSection)
     for section, (kind, default) in COMPONENTS.items():
         variants = [_component(schemas, one, default) for one in components[section]]
+        if default == AUTO:
+            variants.insert(0, _auto())
         schema["properties"][section] = {"description": f"The {LABELS[kind]}.", "oneOf": variants}
     recipes = {one.recipe: one.name for one in components["family"] if one.recipe is not None}
     schema["properties"]["train"] = {
@@ -63,6 +67,18 @@ class _Schemas:
         name = self._refs[model]["$ref"].removeprefix("#/$defs/")
         found = dict(self.definitions[name])
         return {**found, "properties": dict(found.get("properties", {}))}
+
+
+def _auto() -> dict[str, Any]:
+    name, keys = AUTO_OPTIMIZER
+    return {
+        "type": "object",
+        "title": AUTO,
+        "description": f"What measurements favour: {name}, with {json.dumps(dict(keys))}.",
+        "properties": {"name": {"const": AUTO}},
+        "required": [],
+        "additionalProperties": False,
+    }
 
 
 def _component(schemas: _Schemas, component: Component, default: str | None) -> dict[str, Any]:

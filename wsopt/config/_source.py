@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,10 @@ class Source:
     def __init__(self, path: Path, text: str, overrides: Sequence[tuple[str, str]] = ()) -> None:
         self.path = path
         self.text = text
-        self.values = _parse(path, text)
-        self.problems: list[Problem] = []
+        self._written = _parse(path, text)
+        self._overrides = tuple(overrides)
         self._lines = {} if path.suffix == ".json" else key_lines(text)
-        self._options: dict[Key, str] = {}
-        for key, value in overrides:
-            self._override(key, value)
+        self._apply()
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Source:
@@ -99,6 +97,39 @@ class Source:
                 return False
             value = value[part]
         return True
+
+    def written(self, section: str) -> dict[str, Any]:
+        """A section of the file alone; empty where it has none."""
+        table = self._written.get(section)
+        return table if isinstance(table, dict) else {}
+
+    def writes(self, section: str) -> bool:
+        """True where the file itself has the section."""
+        return section in self._written
+
+    def replaced(self, section: str) -> Any:  # noqa: ANN401 - any TOML value
+        """The name that an override gives to the component of `section`; None where none does.
+
+        An override of the section as a whole leaves nothing of the file's, and does not count.
+        """
+        if (section, "name") not in self._options or (section,) in self._options:
+            return None
+        return self.values[section]["name"]
+
+    def leave_out(self, section: str, keys: Collection[str] | None = None) -> None:
+        """Take keys of a section, or all of it, out of what the file says; overrides stay as they are."""
+        rest = {name: value for name, value in self._written.items() if name != section}
+        if keys is not None and section in self._written:
+            rest[section] = {key: value for key, value in self.written(section).items() if key not in keys}
+        self._written = rest
+        self._apply()
+
+    def _apply(self) -> None:
+        self.values = self._written
+        self.problems: list[Problem] = []
+        self._options: dict[Key, str] = {}
+        for key, value in self._overrides:
+            self._override(key, value)
 
     def _override(self, key: str, value: str) -> None:
         option = f"--set {key}={value}"

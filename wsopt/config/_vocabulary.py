@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from wsopt.config._auto import AUTO
 from wsopt.config._locate import Key
 from wsopt.config._messages import model_keys
 from wsopt.config.sections import PLAIN, ObjectiveSection, TopSection
@@ -16,7 +17,7 @@ COMPONENTS: Final[dict[str, tuple[Kind, str | None]]] = {
     "data": ("dataset", "digits"),
     "family": ("family", None),
     "parameterization": ("parameterization", "difference"),
-    "optimizer": ("optimizer", "lcsc"),
+    "optimizer": ("optimizer", AUTO),
     "objective": ("objective", "fid"),
 }
 """Section -> kind of its component, and the component taken where the section names none."""

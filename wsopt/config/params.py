@@ -45,7 +45,7 @@ class RandomParams(Params):
     """Random search around the best start."""
 
     scale: float = Field(
-        default=0.1,
+        default=0.01,
         gt=0,
         le=1e6,
         allow_inf_nan=False,
@@ -60,19 +60,22 @@ Step = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 class OnePlusOneParams(Params):
     """The (1+1) evolution strategy with the 1/5 success rule."""
 
-    step: Step = Field(default=0.1, description="initial standard deviation of the steps, in the space's units")
+    step: Step = Field(default=0.01, description="initial standard deviation of the steps, in the space's units")
     success_rate: float = Field(
         default=0.2, gt=0, lt=1, description="share of successes at which the step stays as it is (Rechenberg: 1/5)"
     )
     increase: float = Field(
         default=1.4, gt=1, le=100, description="factor of the step after a success (Kern et al.: 1.4; nevergrad: 2)"
     )
+    slope: bool = Field(
+        default=False, description="shift each child down the slope that a regression on the latest losses finds"
+    )
 
 
 class CoordinateParams(Params):
     """Line searches along the axes of the coordinate system, in turn (Powell)."""
 
-    step: Step = Field(default=0.1, description="first step along each axis, in the space's units")
+    step: Step = Field(default=0.01, description="first step along each axis, in the space's units")
 
 
 class CmaesParams(Params):
@@ -87,7 +90,10 @@ class CmaesParams(Params):
     popsize: int | None = Field(
         default=None, ge=4, le=100_000, description="candidates per generation; 4 + 3 ln D where not given"
     )
-    step: Step = Field(default=0.1, description="initial standard deviation, in the space's units")
+    step: Step = Field(default=0.01, description="initial standard deviation, in the space's units")
+    surrogate: Literal["none", "lq"] = Field(
+        default="none", description="lq: a model of the losses ranks each generation, and only some are evaluated"
+    )
 
     @model_validator(mode="after")
     def _own_adaptation(self) -> Self:
@@ -102,7 +108,7 @@ class NevergradParams(Params):
     optimizer: str = Field(
         default="OnePlusOne", min_length=1, description="name in nevergrad's registry: OnePlusOne, CMA, NGOpt, ..."
     )
-    step: Step = Field(default=0.1, description="what nevergrad takes for one, in the space's units")
+    step: Step = Field(default=0.01, description="what nevergrad takes for one, in the space's units")
 
 
 class ConstraintParams(Params):
@@ -137,8 +143,10 @@ SumOne = Literal["difference", "sum-zero", "pca", "sqrt-whitened", "whitened"]
 class DifferenceParams(ConstraintParams):
     """Coefficients that sum to 1, shared by all layers."""
 
-    coordinates: SumOne = Field(
-        default="difference", description="what a search vector holds: alpha_2..alpha_K, or steps along other axes"
+    coordinates: Literal["auto", SumOne] = Field(
+        default="auto",
+        description="what a search vector holds: alpha_2..alpha_K, or steps along other axes; auto: as the optimizer "
+        "works best",
     )
 
 
@@ -176,8 +184,8 @@ class LayerwiseParams(ConstraintParams):
     unmatched: Literal["group", "error"] = Field(
         default="group", description="tensors that no pattern matches: a group named rest, or an error"
     )
-    coordinates: SumOne | Literal["direct"] = Field(
-        default="difference", description="what each group's part of a search vector holds"
+    coordinates: Literal["auto", SumOne, "direct"] = Field(
+        default="auto", description="what each group's part of a search vector holds"
     )
     normalize: bool = Field(
         default=False, description="with coordinates = 'direct': bring each group's coefficients to the sum 1"

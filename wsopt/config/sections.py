@@ -19,6 +19,9 @@ WIDTHS: Final = (0.001, 0.288)
 Width = Annotated[float, Field(ge=WIDTHS[0], le=WIDTHS[1])]
 Pattern = Annotated[str, Field(min_length=1)]
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+UpToOne = Annotated[float, Field(gt=0, le=1)]
+
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 
@@ -165,6 +168,7 @@ class BaselinesSection(Section):
         default=(0.05, 0.1), description="relative widths of the power-function EMAs that are tried"
     )
     extend: int = Field(default=4, ge=0, description="how many EMA rates may be added when an end of the grid wins")
+    runs: tuple[Path, ...] = Field(default=(), description="folders of former runs whose winners are tried")
 
     @field_validator("ema_rates")
     @classmethod
@@ -186,9 +190,29 @@ class SearchSection(Section):
     samples: int = Field(default=1000, ge=1, description="generated samples per evaluation")
     batch_size: int = Field(default=250, ge=1, description="samples per forward pass")
     starts: tuple[Pattern, ...] = Field(
-        default=("ema-*",), min_length=1, description="patterns (globs) of the baselines that the search begins from"
+        default=("ema-*", "run-*"),
+        min_length=1,
+        description="patterns (globs) of the baselines that the search begins from",
     )
     max_failures: int = Field(default=20, ge=1, description="consecutive failed candidates that end the run")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="seconds after which a candidate counts as failed"
+    )
+
+
+class ValidationSection(Section):
+    """``[validation]``: other noise than the search's, on which the winner is chosen."""
+
+    samples: int = Field(default=0, ge=0, description="generated samples per score; 0: no validation")
+    reference: ReferenceSplit | None = Field(
+        default=None, description="split of the data set that is compared with; the objective's where not given"
+    )
+    shrinkage: tuple[Share, ...] = Field(
+        default=(0.25, 0.5, 0.75), description="shares of the best EMA that are tried in a mix with the winner"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="evaluations without a better validation score that end the search"
+    )
 
 
 class ReportSection(Section):
@@ -202,6 +226,9 @@ class ReportSection(Section):
         default=None, description="splits of the data set that are compared with; the objective's where not given"
     )
     figure_pairs: int = Field(default=8, ge=0, description="pairs of images in the before-and-after figure")
+    curve: tuple[UpToOne, ...] = Field(
+        default=(), description="shares of the budget after which the best so far is scored for the curve"
+    )
 
     @field_validator("features", "references")
     @classmethod
@@ -225,6 +252,7 @@ PLAIN: Final[dict[str, type[Section]]] = {
     "weightspace": WeightspaceSection,
     "baselines": BaselinesSection,
     "search": SearchSection,
+    "validation": ValidationSection,
     "report": ReportSection,
 }
 """Section name -> model, where plugins have no say."""

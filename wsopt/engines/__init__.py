@@ -4,6 +4,7 @@ from wsopt.engines._base import Engine
 from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered, check_device, check_devices
 from wsopt.engines._inprocess import InProcessEngine
 from wsopt.engines._metrics import Metric, Metrics, build_metrics, load_objective
+from wsopt.engines._remember import RememberingEngine
 
 __all__ = [
     "Engine",
@@ -12,6 +13,7 @@ __all__ = [
     "InProcessEngine",
     "Metric",
     "Metrics",
+    "RememberingEngine",
     "Rendered",
     "build_metrics",
     "check_device",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,12 +73,21 @@ class _Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._begin = self._last = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the start to the end of the last stage."""
+        return self._last - self._begin
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+class _TimeoutError(Exception):
+    """A candidate that took longer than `search.timeout`."""
 
 
 class Evaluator:
@@ -211,6 +221,8 @@ class Evaluator:
             scores = self._score(job, watch)
         except WsoptError:
             raise
+        except _TimeoutError as error:
+            return Outcome(job.id, (), watch.seconds, str(error))
         except (Exception, SystemExit) as error:  # whatever a plugin does at one candidate is that candidate's failure
             return Outcome(job.id, (), watch.seconds, f"{type(error).__name__}: {error}")
         watch.seconds["merge"] += merge_seconds
@@ -220,12 +232,13 @@ class Evaluator:
         return Outcome(job.id, tuple(scores), watch.seconds)
 
     def _score(self, job: Job, watch: _Stopwatch) -> list[MetricScore]:
-        metrics = self.metrics.search if job.split == "search" else self.metrics.report
+        metrics = self.metrics.of(job.split)
         accs = [metric.objective.new() for metric in metrics]
         sampled = [i for i, metric in enumerate(metrics) if metric.objective.needs != "weights"]
         for i in set(range(len(metrics))) - set(sampled):
             accs[i] = metrics[i].objective.add_weights(accs[i], self.model.state_dict())
-        for batch in self._samples(job.split, job.samples) if sampled else ():
+        batches = self._samples(job.split, job.samples) if sampled else ()
+        for done, batch in enumerate(batches, start=1):
             watch.lap("sample")
             # Quantisation would turn an infinity into a white pixel and hide it.
             if not bool(batch.images.isfinite().all()):
@@ -238,13 +251,20 @@ class Evaluator:
                 extracted = None if metric.features is None else features[metric.features]
                 accs[i] = metric.objective.add(accs[i], replace(grey, features=extracted))
             watch.lap("distance")
-        stderr = job.split != "search"
+            self._check_time(job, watch, done)
+        stderr = job.split == "report"
         scores = [
             self._labelled(metric, metric.objective.score(acc, stderr))
             for metric, acc in zip(metrics, accs, strict=True)
         ]
         watch.lap("distance")
         return scores
+
+    def _check_time(self, job: Job, watch: _Stopwatch, done: int) -> None:
+        limit = self._config.search.timeout
+        if limit is not None and job.split != "report" and watch.elapsed > limit:
+            total = math.ceil(job.samples / self._config.search.batch_size)
+            raise _TimeoutError(f"took longer than search.timeout = {limit:g} s ({done} of {total} batches done)")
 
     def _samples(self, split: Split, count: int) -> Iterator[Batch]:
         with torch.inference_mode():

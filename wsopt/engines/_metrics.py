@@ -11,7 +11,7 @@ from wsopt.datasets import Dataset, DatasetSplit
 from wsopt.errors import InputError, PluginError
 from wsopt.objectives import AnyObjective, FeatureExtractor, Needs, Objective, Reference, reference_from_images
 from wsopt.registry import Registry
-from wsopt.types import Direction
+from wsopt.types import Direction, Split
 
 Name = TypeVar("Name", bound=str)
 
@@ -28,12 +28,25 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """What the search minimises, and everything the report measures; the search's own metric comes first there too."""
+    """What is measured on each split, the search's own metric first.
+
+    Args:
+        search: what the search minimises, alone.
+        validation: the same against `validation.reference`, alone; empty where nothing is validated.
+        report: everything the report measures.
+        extractors: by name.
+        dataset: where the references come from.
+    """
 
     search: tuple[Metric, ...]
+    validation: tuple[Metric, ...]
     report: tuple[Metric, ...]
     extractors: Mapping[str, FeatureExtractor]
     dataset: Dataset
+
+    def of(self, split: Split) -> tuple[Metric, ...]:
+        """What is measured on a split."""
+        return {"search": self.search, "validation": self.validation, "report": self.report}[split]
 
 
 def build_metrics(config: Config, registry: Registry) -> Metrics:
@@ -49,30 +62,22 @@ def build_metrics(config: Config, registry: Registry) -> Metrics:
         raise InputError(
             f'objective {config.objective.name} needs features: set objective.features, for example "digits".'
         )
-    if not needs_features and (config.objective.features or config.objective.reference):
+    if not needs_features and (config.objective.features or config.objective.reference or config.validation.reference):
         raise InputError(
             f"objective {config.objective.name} looks at no features, so it compares with no reference: leave "
-            f"objective.features and objective.reference out."
+            f"objective.features, objective.reference and validation.reference out."
         )
     spaces = _unique(config.objective.features, config.report.features) if needs_features else [None]
     references: list[DatasetSplit | None] = [None]
     if needs_features:
         references = _unique(config.objective.reference, config.report.references)
     extractors = {name: registry.get("extractor", name).load()(None) for name in spaces if name is not None}
-    metrics = []
-    for space in spaces:
-        for reference in references:
-            objective = _make(objective_class, config)
-            objective.prepare(_reference(config, dataset, reference, extractors.get(space or "")))
-            metrics.append(
-                Metric(
-                    objective,
-                    config.objective.name,
-                    space,
-                    None if reference is None else f"{dataset.name}/{reference}",
-                )
-            )
-    return Metrics((metrics[0],), tuple(metrics), extractors, dataset)
+    factory = _Factory(config, dataset, objective_class, extractors)
+    metrics = tuple(factory.metric(space, reference) for space in spaces for reference in references)
+    validation: tuple[Metric, ...] = ()
+    if config.validation.samples:
+        validation = (factory.metric(spaces[0], config.validation.reference or config.objective.reference),)
+    return Metrics((metrics[0],), validation, metrics, extractors, dataset)
 
 
 def load_objective(config: Config, registry: Registry) -> type[AnyObjective]:
@@ -93,20 +98,47 @@ def load_objective(config: Config, registry: Registry) -> type[AnyObjective]:
     return found
 
 
-def _make(objective_class: type[AnyObjective], config: Config) -> AnyObjective:
-    try:
-        return objective_class(config.objective.params)
-    except TypeError as error:  # an abstract method left out, or another __init__
-        raise PluginError(f"objective {config.objective.name!r} cannot be made: {error}. Mend the plugin.") from error
+class _Factory:
+    """Prepared objectives by feature space and reference, each made once."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        objective_class: type[AnyObjective],
+        extractors: Mapping[str, FeatureExtractor],
+    ) -> None:
+        self._config = config
+        self._dataset = dataset
+        self._class = objective_class
+        self._extractors = extractors
+        self._made: dict[tuple[str | None, DatasetSplit | None], Metric] = {}
+
+    def metric(self, space: str | None, split: DatasetSplit | None) -> Metric:
+        """The config's objective in `space` (None: on no features) against `split`."""
+        if (space, split) not in self._made:
+            name = self._config.objective.name
+            reference = None if split is None else f"{self._dataset.name}/{split}"
+            self._made[space, split] = Metric(self._objective(space, split), name, space, reference)
+        return self._made[space, split]
+
+    def _objective(self, space: str | None, split: DatasetSplit | None) -> AnyObjective:
+        chosen = self._config.objective
+        try:
+            objective = self._class(chosen.params)
+        except TypeError as error:  # an abstract method left out, or another __init__
+            raise PluginError(f"objective {chosen.name!r} cannot be made: {error}. Mend the plugin.") from error
+        objective.prepare(self._reference(self._extractors.get(space or ""), split))
+        return objective
+
+    def _reference(self, extractor: FeatureExtractor | None, split: DatasetSplit | None) -> Reference | None:
+        if split is None or extractor is None:
+            return None
+        images = self._dataset.images(split)
+        return reference_from_images(
+            f"{self._dataset.name}/{split}", images, extractor, self._config.objective.quantize
+        )
 
 
 def _unique(first: Name | None, others: Sequence[Name]) -> list[Name | None]:
     return [first, *(name for name in dict.fromkeys(others) if name != first)]
-
-
-def _reference(
-    config: Config, dataset: Dataset, split: DatasetSplit | None, extractor: FeatureExtractor | None
-) -> Reference | None:
-    if split is None or extractor is None:
-        return None
-    return reference_from_images(f"{dataset.name}/{split}", dataset.images(split), extractor, config.objective.quantize)

@@ -88,12 +88,13 @@ class Table:
         return groups.assign(shapes)
 
 
-def read_table(path: Path, which: str = "best") -> Table:
+def read_table(path: Path, which: str | None = None) -> Table:
     """Read a coefficient file.
 
     Args:
         path: JSON or CSV; told apart by what is in it.
-        which: of a run's results: ``best``, ``recommended``, ``ema*``, ``best-ema`` or ``best-single``.
+        which: of a run's results: ``best``, ``validated``, ``recommended``, ``ema*``, ``best-ema`` or ``best-single``;
+            None: what the run exported.
 
     Raises:
         InputError: naming the file and what is wrong in it.
@@ -172,8 +173,11 @@ def _from_object(path: Path, value: Mapping[str, Any]) -> Table:
     return Table(path, values, _steps(path, value, values), groups, patterns, facts)
 
 
-def _from_results(path: Path, value: Mapping[str, Any], which: str) -> Table:
+def _from_results(path: Path, value: Mapping[str, Any], which: str | None) -> Table:
     known = value["coefficients"]
+    if which is None:
+        exported = value.get("exported")
+        which = exported if isinstance(exported, str) else "best"
     steps = _steps(path, value, None)
     if which not in known:
         raise InputError(f"{path} has no coefficients called {which!r} (known: {', '.join(known) or 'none'}).")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -84,6 +84,10 @@ class Optimizer(ABC):
         Raises:
             InputError: for a parameter that cannot be used.
         """
+
+    def facts(self) -> dict[str, Any]:
+        """What is worth storing with the results besides the parameters, as JSON values; callable at any time."""
+        return {}
 
     def finished(self) -> bool:
         """True when the method itself is done before the budget is (the paper's number of epochs)."""

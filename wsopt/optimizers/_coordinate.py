@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 from wsopt.config.params import CoordinateParams
 from wsopt.optimizers._sequential import Points, SequentialSearch
@@ -42,11 +43,18 @@ class CoordinateSearch(SequentialSearch[CoordinateParams]):
     """
 
     name = "coordinate"
+    _sweeps = 0
+    _replaced = 0
+
+    def facts(self) -> dict[str, Any]:
+        """See `Optimizer.facts`: sweeps begun, and how many lines Powell's test has replaced."""
+        return {"sweeps": self._sweeps, "replaced": self._replaced}
 
     def _points(self) -> Points:
         lines = [_Line(axis, self._params.step) for axis in range(self._space.dimension)]
         x, loss = self._best.x, self._best.loss
         while True:
+            self._sweeps += 1
             begin, begin_loss = x, loss
             gains: list[float] = []
             for line in lines:
@@ -63,6 +71,7 @@ class CoordinateSearch(SequentialSearch[CoordinateParams]):
                 line = _Line(shift, 0.5)
                 del lines[gains.index(max(gains))]
                 lines.append(line)
+                self._replaced += 1
                 x, loss = yield from self._along(line, x, loss)
             elif beyond < loss:
                 x, loss = x + shift, beyond

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,11 @@ class LcscSearch(Optimizer):
     def finished(self) -> bool:
         """True after `epochs` epochs."""
         return self._is_last_epoch_done() and not self._waiting and not self._ledger.outstanding
+
+    def facts(self) -> dict[str, Any]:
+        """See `Optimizer.facts`. `epochs` counts the complete ones, `population` is the size of P."""
+        running = bool(self._waiting or self._ledger.outstanding)
+        return {"epochs": self._epoch - running, "population": len(self._population)}
 
     def _is_last_epoch_done(self) -> bool:
         return self._params.epochs is not None and self._epoch >= self._params.epochs

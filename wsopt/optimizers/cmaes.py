@@ -18,6 +18,7 @@ from wsopt.config.params import CmaesParams
 from wsopt.optimizers._base import Optimizer, SearchSpace
 from wsopt.optimizers._global_state import quiet
 from wsopt.optimizers._ledger import Incumbent, Ledger
+from wsopt.optimizers._surrogate import Evaluations, EveryCandidate, Losses, LqSurrogate
 from wsopt.types import Candidate, FloatArray, Result, Start
 
 _RANGE = 1e12
@@ -39,6 +40,8 @@ class CmaEsSearch(Optimizer):
     failed rank behind all others, the further from the mean the worse. After a generation in which all failed, the
     step is halved.
 
+    With ``surrogate = "lq"`` only some of a generation are evaluated (`LqSurrogate`).
+
     pycma's own stopping rules are never asked: the run has a budget. Where the spread of the distribution has left the
     range of numbers (twelve orders of magnitude from the initial step), or pycma gives up on a decomposition, the
     search begins again at the best point seen.
@@ -57,28 +60,38 @@ class CmaEsSearch(Optimizer):
         self._params = params
         self._space = space
         self._generator = generator
+        self._starts = starts
         self._best = Incumbent(starts)
         self._ledger = Ledger()
-        self._waiting: deque[FloatArray] = deque()
         self._population: list[FloatArray] = []
-        self._first_id = 0
-        self._losses: dict[int, float | None] = {}
+        # Positions in the generation: to be handed out, and of the candidates that are out or told.
+        self._waiting: deque[int] = deque()
+        self._positions: dict[int, int] = {}
+        self._told: dict[int, float | None] = {}
+        self._restarts, self._generations = -1, 0
         self._begin()
 
     def ask(self, n: int) -> list[Candidate]:
         """See `Optimizer.ask`. At most the rest of the generation."""
         if not self._waiting and not self._ledger.outstanding:
             self._draw()
-        points = [self._waiting.popleft() for _ in range(min(n, len(self._waiting)))]
-        return [self._ledger.issue(self._origin + self._space.scale * z) for z in points]
+        candidates = []
+        for position in [self._waiting.popleft() for _ in range(min(n, len(self._waiting)))]:
+            candidate = self._ledger.issue(self._origin + self._space.scale * self._population[position])
+            self._positions[candidate.id] = position
+            candidates.append(candidate)
+        return candidates
 
     def tell(self, results: Sequence[Result]) -> None:
         """See `Optimizer.tell`."""
         for candidate, result in self._ledger.settle(results):
-            self._losses[candidate.id] = result.loss
+            self._told[candidate.id] = result.loss
             self._best.offer(candidate, result.loss)
-        if not self._waiting and not self._ledger.outstanding and self._losses:
-            self._update()
+        if self._told and not self._waiting and not self._ledger.outstanding:
+            losses = self._losses()
+            self._waiting.extend(self._evaluations.batch(self._population, losses))
+            if not self._waiting:
+                self._update(losses)
 
     def recommend(self) -> FloatArray:
         """The mean of the distribution, which averages the noise that the best point was picked by.
@@ -87,12 +100,34 @@ class CmaEsSearch(Optimizer):
         """
         return (self._origin + self._space.scale * self._es.mean if self._learnt else self._best.x).copy()
 
+    def facts(self) -> dict[str, Any]:
+        """See `Optimizer.facts`. `sigma` is the step at the end, in the space's units."""
+        adaptation = "of vkd" if self._params.covariance == "vkd" else self._params.step_adaptation or "csa"
+        return {
+            "library": f"cma {cma.__version__}",
+            "covariance": self._params.covariance,
+            "popsize": int(self._es.popsize),
+            "step_adaptation": adaptation,
+            "generations": self._generations,
+            "restarts": self._restarts,
+            "sigma": float(self._es.sigma),
+            **self._evaluations.facts(),
+        }
+
     def _begin(self) -> None:
         """A new distribution around the best point seen."""
         self._origin = self._best.x
         self._learnt = False
+        self._restarts += 1
+        self._evaluations = self._new_evaluations()
         with quiet():  # GaussVDSampler prints that it is meant for ten dimensions and more
             self._es = cma.CMAEvolutionStrategy(np.zeros(self._space.dimension), self._params.step, self._options())
+
+    def _new_evaluations(self) -> Evaluations:
+        if self._params.surrogate == "none":
+            return EveryCandidate()
+        points = [(start.x - self._origin) / self._space.scale for start in self._starts]
+        return LqSurrogate(points, [start.loss for start in self._starts])
 
     def _options(self) -> dict[str, Any]:
         """The options of pycma: no draw but from our generator, no files, no output."""
@@ -129,24 +164,30 @@ class CmaEsSearch(Optimizer):
     def _draw(self) -> None:
         with quiet():
             self._population = list(self._es.ask())
-        self._waiting.extend(z.copy() for z in self._population)
+        self._waiting.extend(self._evaluations.batch(self._population, {}))
 
-    def _update(self) -> None:
-        losses = [self._losses[id_] for id_ in sorted(self._losses)]
-        self._losses = {}
-        if len(losses) != len(self._population):
-            raise AssertionError("a generation is told as a whole")
-        ranks = _ranks(losses, [float(np.linalg.norm(z - self._es.mean)) for z in self._population])
+    def _losses(self) -> dict[int, float | None]:
+        """Position -> loss, in the order in which the candidates were handed out."""
+        return {self._positions[id_]: self._told[id_] for id_ in sorted(self._told)}
+
+    def _update(self, losses: Losses) -> None:
+        self._told, self._positions = {}, {}
+        ranking = self._evaluations.ranking(self._population, losses)
+        ranks = _ranks(ranking, [float(np.linalg.norm(z - self._es.mean)) for z in self._population])
         try:
             with quiet(), np.errstate(all="ignore"):
                 self._es.tell(self._population, ranks)
         except (ArithmeticError, AssertionError, RuntimeError, ValueError):  # LinAlgError is a ValueError
             self._begin()
             return
-        if any(loss is not None for loss in losses):
+        self._generations += 1
+        if any(loss is not None for loss in losses.values()):
             self._learnt = True
         else:
             self._es.sigma *= 0.5
+        optimum = self._evaluations.optimum()
+        if optimum is not None:
+            self._es.inject([optimum])
         if not self._is_sound():
             self._begin()
 

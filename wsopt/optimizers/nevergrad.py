@@ -103,6 +103,24 @@ class NevergradSearch(SequentialSearch[NevergradParams]):
         recommended: FloatArray = self._origin + self._unit * z
         return recommended
 
+    def facts(self) -> dict[str, Any]:
+        """See `Optimizer.facts`. `budget` and `workers` are what nevergrad was told."""
+        return {
+            "library": f"nevergrad {ng.__version__}",
+            "optimizer": self._params.optimizer,
+            "inner": self.inner,
+            "options": self._options(),
+            "budget": self._method.budget,
+            "workers": self._method.num_workers,
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """What the registry's entry of the inner method sets, as JSON values; empty for a class without options."""
+        entry = ng.optimizers.registry.get(self.inner)
+        options = entry.config() if isinstance(entry, ng.optimization.base.ConfiguredOptimizer) else {}
+        plain = (bool, int, float, str, type(None))
+        return {key: value if isinstance(value, plain) else repr(value) for key, value in sorted(options.items())}
+
     @property
     def _unit(self) -> FloatArray:
         unit: FloatArray = self._params.step * self._space.scale

@@ -31,7 +31,8 @@ class Combination(Parameterization):
 
     Args:
         groups: which layers share their coefficients.
-        coordinates: ``difference``, ``direct``, ``sum-zero``, ``pca``, ``sqrt-whitened`` or ``whitened``.
+        coordinates: ``difference``, ``direct``, ``sum-zero``, ``pca``, ``sqrt-whitened`` or ``whitened``; ``auto``,
+            which loading a config replaces by one of them, is ``difference`` here, where no optimizer is known.
         constraint: what is done to coefficients.
         normalize: with ``direct``, whether the coefficients are brought to the sum 1.
     """
@@ -40,7 +41,7 @@ class Combination(Parameterization):
 
     def __init__(self, groups: Groups, coordinates: str, constraint: ConstraintParams, normalize: bool = False) -> None:
         self._layers = groups
-        self._chosen = coordinates
+        self._chosen = "difference" if coordinates == "auto" else coordinates
         self._limits = constraint
         self._normalize = normalize
         self._groups = 0

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from wsopt.report._chosen import origin_text
 from wsopt.report._figures import FOLDER
-from wsopt.report._labels import metric_label, optimizer_label, row_label
+from wsopt.report._labels import metric_label, optimizer_label
 from wsopt.report._record import RunRecord
 from wsopt.report._table import results_markdown
 
@@ -56,9 +57,7 @@ def _introduction(record: RunRecord) -> str:
     results = record.results
     steps = record.steps
     groups = len(_best(record))
-    origin = results["best"].get("from")
     name = optimizer_label(record.optimizer)
-    single = (results["coefficients"].get("best-single") or {}).get("step")
     apart = f", with coefficients of its own for each of {groups} layer groups" if groups > 1 else ""
     lines = [
         f"# {results['name']}\n",
@@ -73,13 +72,7 @@ def _introduction(record: RunRecord) -> str:
             "The method is LCSC (*Linear Combination of Saved Checkpoints Makes Consistency and Diffusion Models "
             "Better*, ICLR 2025)."
         )
-    if origin not in (None, "search"):
-        lines.append(
-            f"No candidate of the search was better than a baseline: these weights are the baseline "
-            f"*{row_label(str(origin), step=single).replace('*', '')}*."
-        )
-    else:
-        lines.append(f"They were found at evaluation {results['best']['evaluation']:,}.")
+    lines.append(origin_text(record))
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +93,7 @@ def _pictures(record: RunRecord) -> Iterator[str]:
 
 
 def _best(record: RunRecord) -> np.ndarray:
-    best = record.coefficients("best")
+    best = record.coefficients(record.exported)
     assert best is not None
     return best
 
@@ -109,9 +102,9 @@ def _coefficients(record: RunRecord) -> str:
     best, ema = _best(record), record.coefficients("best-ema")
     groups = len(best)
     if best.size > _CELLS:
-        text = f"{groups} layer groups of {best.shape[1]} checkpoints each: `coefficients.best` of `results.json`.\n"
-        return f"## Coefficients\n\n{text}"
-    header = ["step", *(["best"] if groups == 1 else [_cell(name) for name in record.groups])]
+        text = f"{groups} layer groups of {best.shape[1]} checkpoints each: `coefficients.{record.exported}` of "
+        return f"## Coefficients\n\n{text}`results.json`.\n"
+    header = ["step", *([record.exported] if groups == 1 else [_cell(name) for name in record.groups])]
     columns = [*best]
     if ema is not None:
         header.append(str(record.results["coefficients"]["best-ema"].get("name", "EMA")))

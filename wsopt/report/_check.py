@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -44,6 +44,7 @@ class _Single(_Part):
 class _Coefficients(_Part):
     best: list[list[float]] | list[float] = Field(min_length=1)
     recommended: list[list[float]] | list[float] | None = None
+    validated: list[list[float]] | list[float] | None = None
     ema_star: list[list[float]] | list[float] | None = Field(default=None, alias="ema*")
     best_ema: _Ema | None = Field(default=None, alias="best-ema")
     best_single: _Single | None = Field(default=None, alias="best-single")
@@ -57,8 +58,31 @@ class _Optimism(_Part):
     samples: int | None = None
 
 
+class _Validated(_Part):
+    evaluation: int
+    name: str
+    search: float | None = None
+    validation: float | None = None
+
+
+class _Chosen(_Part):
+    name: str
+    evaluation: int
+    shrinkage: float
+
+
+class _Validation(_Part):
+    samples: int
+    reference: str | None = None
+    evaluations: int
+    trace: list[_Validated]
+    chosen: _Chosen | None = None
+    stopped: bool
+
+
 class _Timing(_Part):
     seconds_per_evaluation: float | None = None
+    remembered: int = 0
     split: dict[str, float] | None = None
 
 
@@ -73,6 +97,8 @@ class _Results(_Part):
     objective: _Objective
     ema_star: _Named | None = None
     best: _Best
+    exported: Literal["best", "validated"] = "best"
+    validation: _Validation | None = None
     coefficients: _Coefficients
     scores: list[dict[str, Any]]
     optimism: _Optimism | None = None
@@ -101,6 +127,7 @@ def check_results(path: Path, results: dict[str, Any]) -> None:
     for name, values in (
         ("best", found.coefficients.best),
         ("recommended", found.coefficients.recommended),
+        ("validated", found.coefficients.validated),
         ("ema*", found.coefficients.ema_star),
         ("best-ema", ema),
     ):
@@ -110,6 +137,12 @@ def check_results(path: Path, results: dict[str, Any]) -> None:
                 f"{path}: coefficients.{name} does not have one value for each of {len(found.steps)} steps. Restore "
                 f"the file, or run the run's report again."
             )
+    chosen = found.validation and found.validation.chosen
+    if found.exported == "validated" and (chosen is None or found.coefficients.validated is None):
+        raise InputError(
+            f"{path}: exported is 'validated', but validation.chosen or coefficients.validated is missing. Restore the "
+            f"file, or run the run's report again."
+        )
     if groups and len(found.coefficients.best) != groups and isinstance(found.coefficients.best[0], list):
         raise InputError(
             f"{path}: coefficients.best has {len(found.coefficients.best)} rows, but there are {groups} groups. "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsopt.report._chosen import winner_text
 from wsopt.report._labels import kind_of, optimizer_label, row_label
 from wsopt.report._record import RunRecord
 from wsopt.report._style import BLUE, GREY, INK, ORANGE, VERMILLION, heading, new_figure, plain
@@ -19,8 +20,8 @@ _PANELS = 6
 
 
 def coefficients_figure(record: RunRecord) -> Figure:
-    """Stems of the best coefficients, a line for the best EMA; a map of colours where there are many layer groups."""
-    best = record.coefficients("best")
+    """Stems of the exported coefficients, a line for the best EMA; a map of colours where layer groups are many."""
+    best = record.coefficients(record.exported)
     assert best is not None
     if len(best) > _PANELS:
         return _map(record, best)
@@ -40,7 +41,7 @@ def coefficients_figure(record: RunRecord) -> Figure:
         axes.set_ylabel("coefficient" if len(best) == 1 else record.groups[number], color=INK)
     panels[-1].set_xlabel("training step of the checkpoint", color=INK)
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
-    heading(panels[0], _title(record), _caption(best, ema))
+    heading(panels[0], _title(record), _caption(record, best, ema))
     panels[0].legend(
         loc="lower right",
         bbox_to_anchor=(1, 1),
@@ -54,16 +55,16 @@ def coefficients_figure(record: RunRecord) -> Figure:
 
 
 def _baseline(record: RunRecord) -> str | None:
-    """The baseline that is the best combination, where the search found nothing better."""
-    origin = record.results["best"].get("from")
-    return None if origin in (None, "search") else row_label(str(origin)).replace("*", "")
+    """The baseline that was exported, where the search found nothing better."""
+    name = record.exported_baseline
+    return None if name is None else row_label(name).replace("*", "")
 
 
 def _title(record: RunRecord) -> str:
     baseline = _baseline(record)
     if baseline is not None:
-        return f"Coefficients of the best combination, a baseline: {baseline}"
-    return f"Coefficients of {optimizer_label(record.optimizer)}'s best combination"
+        return f"Coefficients of the {record.exported} combination, a baseline: {baseline}"
+    return f"Coefficients of {optimizer_label(record.optimizer)}'s {record.exported} combination"
 
 
 def _stems(axes: Axes, record: RunRecord, values: FloatArray) -> None:
@@ -86,13 +87,14 @@ def _ema_label(record: RunRecord) -> str:
     return f"EMA {rate}".strip()
 
 
-def _caption(best: FloatArray, ema: FloatArray | None) -> str:
+def _caption(record: RunRecord, best: FloatArray, ema: FloatArray | None) -> str:
     def facts(values: FloatArray) -> str:
         sums = np.unique(np.round(values.sum(axis=1), 3))
         total = f"{sums[0]:.3f}" if len(sums) == 1 else f"{sums[0]:.3f} to {sums[-1]:.3f}"
         return f"sum {total}, largest |coefficient| {np.abs(values).max():.3f}".replace("-", "−")
 
-    return f"best: {facts(best)}" + ("" if ema is None else f"\nEMA: {facts(ema)}")
+    whose = f"{record.exported}, {winner_text(record)}" if record.exported == "validated" else record.exported
+    return f"{whose}: {facts(best)}" + ("" if ema is None else f"\nEMA: {facts(ema)}")
 
 
 def _map(record: RunRecord, best: FloatArray) -> Figure:
@@ -110,5 +112,5 @@ def _map(record: RunRecord, best: FloatArray) -> Figure:
     bar = figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("coefficient", color=INK)
     bar.outline.set_edgecolor(GREY)
-    heading(axes, _title(record), _caption(best, None))
+    heading(axes, _title(record), _caption(record, best, None))
     return figure

@@ -31,7 +31,7 @@ def optimizer_label(optimizer: str | None) -> str:
 
 def kind_of(name: str) -> str:
     """The kind of a score's name: ``ema-0.998`` is an ``ema``, ``last`` is a ``last``."""
-    for kind in ("train-ema", "ema", "power", "single"):
+    for kind in ("train-ema", "ema", "power", "single", "run"):
         if name.startswith(f"{kind}-"):
             return kind
     return name
@@ -51,7 +51,7 @@ def row_label(
         optimizer: registered name of the run's optimizer.
         ema_star: which baseline is EMA*.
         step: training step of the best single checkpoint.
-        baseline: the baseline that is the best combination, where the search found nothing better.
+        baseline: the baseline that is the winner `name`, where the search found nothing better.
     """
     kind = kind_of(name)
     rest = name[len(kind) + 1 :]
@@ -70,12 +70,14 @@ def row_label(
             return f"EMA {rest} over the window"
         case "train-ema":
             return f"EMA {rest} from training"
+        case "run":
+            return f"winner of {rest}"
         case "ema*":
             which = {"ema": "window", "train-ema": "training"}.get(kind_of(ema_star or ""))
             return f"EMA* ({which} {(ema_star or '').rpartition('-')[2]})" if which else "EMA*"
-        case "best" if baseline is not None:
-            return f"best ({row_label(baseline)}, nothing better found)"
-        case "best" | "recommended":
+        case "best" | "validated" if baseline is not None:
+            return f"{name} ({row_label(baseline)}, nothing better found)"
+        case "best" | "recommended" | "validated":
             return f"{optimizer_label(optimizer)} ({name})"
         case "floor":
             return "real images (floor)"

@@ -186,8 +186,27 @@ class RunRecord:
         """Search scores of the baselines that did not fail, by name."""
         return {trial.name: trial.value for trial in self.trace.baselines if trial.value is not None}
 
+    @property
+    def exported(self) -> str:
+        """Whose weights merged.safetensors holds: ``best``, or ``validated`` where a validation split chose."""
+        return str(self.results.get("exported") or "best")
+
+    def winner_baseline(self, winner: str) -> str | None:
+        """The baseline that ``best`` or ``validated`` is, where the search found nothing better; else None."""
+        if winner == "validated" and self.exported == "validated":
+            chosen = self.results["validation"]["chosen"]
+            found = None if chosen["shrinkage"] else str(chosen["name"])
+            return found if found in {trial.name for trial in self.trace.baselines} else None
+        origin = self.results["best"].get("from") if winner == "best" else None
+        return None if origin in (None, "search") else str(origin)
+
+    @property
+    def exported_baseline(self) -> str | None:
+        """The baseline that was exported, where the search found nothing better; None for what was searched."""
+        return self.winner_baseline(self.exported)
+
     def coefficients(self, name: str) -> FloatArray | None:
-        """Coefficients ``[G, K]`` of ``best``, ``recommended``, ``ema*`` or ``best-ema``; None where there are none."""
+        """``[G, K]`` of ``best``, ``recommended``, ``validated``, ``ema*`` or ``best-ema``; None where none is."""
         found = self.results["coefficients"].get(name)
         if isinstance(found, Mapping):
             found = found.get("values")
@@ -282,7 +301,8 @@ def _read_journal(path: Path) -> Trace:
     candidates: list[Trial] = []
     failures: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
-        if not line:
+        # The points of asked events are nearly all of a journal, and no report shows them.
+        if not line or line.startswith('{"event":"asked",'):
             continue
         try:
             event = json.loads(line)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from wsopt.report._chosen import validation_notes
 from wsopt.report._labels import amount, duration, kind_of, metric_label, row_label
 from wsopt.report._record import RunRecord, ScoreRow, standard_error
 
-_ORDER = ("last", "best-single", "uniform", "power", "ema", "train-ema", "ema*", "best", "recommended", "floor")
+_ORDER = (
+    "last", "best-single", "uniform", "power", "ema", "train-ema", "run", "ema*", "best", "recommended", "validated",
+    "floor",
+)  # fmt: skip
 _HIDDEN = ("fresh",)
 _Column = tuple[str, str | None, str | None]
 
@@ -87,9 +91,7 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
     columns = list(dict.fromkeys(row.column for row in reported if row.split == "report"))
     values = {(row.name, row.column): row for row in reported}
     names = sorted(dict.fromkeys(row.name for row in reported), key=_order)
-    best, recommended = ([values.get((name, column)) for column in columns] for name in ("best", "recommended"))
-    if [row and row.value for row in best] == [row and row.value for row in recommended]:
-        names = [name for name in names if name != "recommended"]
+    names = [name for name in names if not _repeats(name, columns, values)]
     shown = names if full else _collapsed(record, names)
     winners = {
         column: _winner(record.minimizes(column[0]), [values[n, column] for n in names if (n, column) in values])
@@ -110,8 +112,7 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
         if star is not None:
             own = values.get((name, columns[0]))
             cells.insert(1, _Cell(_change(own, star)))
-        origin = record.results["best"].get("from", "search")
-        baseline = None if origin == "search" else str(origin)
+        baseline = record.winner_baseline(name)
         step = (record.results["coefficients"].get("best-single") or {}).get("step")
         rows.append((name, row_label(name, record.optimizer, record.ema_star, step, baseline), tuple(cells)))
     arrows = {True: "↓", False: "↑", None: ""}
@@ -119,6 +120,14 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
     if star is not None:
         headers.insert(1, "change\nto EMA*")
     return _Grid(tuple(headers), tuple(rows), tuple(_notes(record, names, shown)))
+
+
+def _repeats(name: str, columns: Sequence[_Column], values: Mapping[tuple[str, _Column], ScoreRow]) -> bool:
+    """True for what the optimizer recommends, or validation chose, where the best has the same scores."""
+    if name not in ("recommended", "validated"):
+        return False
+    own, best = ([row and row.value for c in columns for row in [values.get((n, c))]] for n in (name, "best"))
+    return own == best
 
 
 def _order(name: str) -> tuple[int, float, str]:
@@ -226,11 +235,14 @@ def _notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Ite
         scores = f"{optimism['search']:.4g} in the search and {optimism['fresh']:.4g}{error} on fresh noise"
         both = f", both on {optimism['samples']:,} samples" if optimism.get("samples") else ""
         yield f"Optimism: the winner scored {scores}{both}; gap {_signed(optimism['gap'], '.3g')}."
+    yield from validation_notes(record)
     timing = results.get("timing") or {}
     split = timing.get("split") or {}
     if split and timing.get("seconds_per_evaluation") is not None:
         parts = ", ".join(f"{stage} {1000 * seconds:.3g} ms" for stage, seconds in split.items())
         yield f"One evaluation took {duration(timing['seconds_per_evaluation'])}: {parts}."
+    if timing.get("remembered"):
+        yield f"{timing['remembered']:,} scores were taken from other runs on the same checkpoints, not measured again."
     yield _effort(record)
 
 

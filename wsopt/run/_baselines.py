@@ -12,9 +12,10 @@ import numpy as np
 from wsopt import parameterizations
 from wsopt.config import Config
 from wsopt.errors import InputError
+from wsopt.run._former import former_runs
 from wsopt.types import Coefficients, FloatArray, Target, WeightsFile
 
-Kind = Literal["last", "single", "uniform", "power", "train-ema", "ema"]
+Kind = Literal["last", "single", "uniform", "power", "train-ema", "ema", "run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Baseline:
 
     Args:
         name: as in results: ``last``, ``single-STEP``, ``uniform``, ``power-WIDTH``, ``train-ema-RATE`` (true weights
-            kept while training) or ``ema-RATE`` (coefficients over the window).
+            kept while training), ``ema-RATE`` (coefficients over the window) or ``run-FOLDER`` (a former run's winner).
         kind: what it is.
         target: its coefficients or weights.
         rate: the EMA rate per training step of an ``ema``, else None.
@@ -36,7 +37,7 @@ class Baseline:
 
 
 def first_baselines(
-    config: Config, steps: tuple[int, ...], emas: Mapping[str, WeightsFile], groups: int = 1
+    config: Config, steps: tuple[int, ...], emas: Mapping[str, WeightsFile], groups: Sequence[str] | None = None
 ) -> list[Baseline]:
     """All baselines but the ones that extend the grid of EMA rates.
 
@@ -44,24 +45,31 @@ def first_baselines(
         config: names them.
         steps: training steps of the K checkpoints.
         emas: training-time EMAs by rate.
-        groups: G, number of layer groups; a baseline has the same coefficients in each.
+        groups: names of the G layer groups, where they are known; but for a former run's, coefficients are the same
+            in each.
+
+    Raises:
+        InputError: for a former run that is not there, not finished, or does not fit the window.
     """
     settings = config.baselines
     count = len(steps)
+    rows = 1 if groups is None else len(groups)
     found = [
-        Baseline("last", "last", _shared(parameterizations.single(count, count - 1), groups)),
-        Baseline("uniform", "uniform", _shared(parameterizations.uniform(count), groups)),
+        Baseline("last", "last", _shared(parameterizations.single(count, count - 1), rows)),
+        Baseline("uniform", "uniform", _shared(parameterizations.uniform(count), rows)),
     ]
     for index in _evenly(count - 1, settings.singles):
-        target = _shared(parameterizations.single(count, index), groups)
+        target = _shared(parameterizations.single(count, index), rows)
         found.append(Baseline(f"single-{steps[index]}", "single", target))
     for width in settings.power_widths:
-        target = _shared(parameterizations.power_ema(steps, width), groups)
+        target = _shared(parameterizations.power_ema(steps, width), rows)
         found.append(Baseline(f"power-{width:g}", "power", target))
     for rate, weights in sorted(emas.items(), key=lambda item: _rate_order(item[0])):
         found.append(Baseline(f"train-ema-{rate}", "train-ema", weights))
-    found += [ema_baseline(steps, rate, groups) for rate in sorted(set(settings.ema_rates))]
-    return found
+    found += [ema_baseline(steps, rate, rows) for rate in sorted(set(settings.ema_rates))]
+    return found + [
+        Baseline(former.name, "run", Coefficients(former.onto(steps, groups))) for former in former_runs(config)
+    ]
 
 
 def check_feasible(config: Config, baselines: Sequence[Baseline]) -> None:

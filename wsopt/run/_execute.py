@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from wsopt.config import Config, difference
-from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, check_devices, load_objective
+from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, RememberingEngine, check_devices, load_objective
 from wsopt.errors import Interrupted, ResumeError
 from wsopt.files import write_json, write_text
 from wsopt.memory import peak_bytes, reset_peak
@@ -24,12 +24,15 @@ from wsopt.registry import Registry
 from wsopt.report import RunRecord, metric_label, model_card, write_figures
 from wsopt.run._final import choose, export, score_report
 from wsopt.run._folder import RunFolder, read_json
+from wsopt.run._former import former_runs
 from wsopt.run._journal import Journal
 from wsopt.run._provenance import changes, content_fingerprint, provenance
 from wsopt.run._results import results
-from wsopt.run._search import Search, Tally, score_baselines
+from wsopt.run._search import Search, score_baselines
 from wsopt.run._session import Hooks, Session, Timings
 from wsopt.run._sources import Sources, check_before_training, find_sources
+from wsopt.run._tally import Tally
+from wsopt.run._validation import Validation
 from wsopt.types import SpaceInfo
 
 _NOT_COMPARED = ("budget", "output")
@@ -66,11 +69,6 @@ class Request:
     resume: Path | None = None
 
 
-def run_folder(config: Config) -> RunFolder:
-    """Where a config's run lives: ``<output>/<name>-<hash>``; the budget is no part of the hash."""
-    return RunFolder(config.output / f"{config.name}-{config.run_hash()}")
-
-
 def execute(request: Request, progress: Progress) -> RunFolder:
     """Do a run, or what is left of it.
 
@@ -90,12 +88,12 @@ def execute(request: Request, progress: Progress) -> RunFolder:
     folder = _open_folder(request, progress)
     with _threads(config.threads), folder.locked():
         _check_spent(folder, config)
-        if _is_finished(folder, config):
-            progress.line("done    nothing is left to do; a larger --budget continues this run")
+        if (done := _finished(folder, config)) is not None:
+            progress.line(f"done    {done}")
             return folder
         sources = find_sources(config, request.registry, progress)
         reset_peak()
-        engine = InProcessEngine()
+        engine = RememberingEngine(InProcessEngine())
         parameterization: Parameterization = request.registry.make("parameterization", config.parameterization)
         spec = EvaluatorSpec(config, request.registry, sources.checkpoints, parameterization.grouping)
         info = engine.start(spec, parameterization.needs_gram)
@@ -108,9 +106,10 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         now = provenance(config, sources.checkpoints, fingerprint, sources.training)
         _check_provenance(folder, {"command": request.command, **now}, progress)
         with _session(request, folder, engine, progress) as session:
-            session.journal.record(
-                {"event": "run", "format": 1, "config": config.run_hash(), "checkpoints": fingerprint}
-            )
+            begin = {"event": "run", "format": 1, "config": config.run_hash(), "checkpoints": fingerprint}
+            if former := former_runs(config):
+                begin["former"] = [one.fingerprint for one in former]
+            session.journal.record(begin)
             request.hooks.run_started(session.facts)
             _stages(request, session, sources, info, parameterization)
             request.hooks.run_finished(session.facts)
@@ -151,12 +150,18 @@ def _stages(
     tally = Tally(session.sign)
     score_baselines(session, info, sources.emas, tally)
     optimizer = request.registry.get("optimizer", session.config.optimizer.name).load()
-    search = Search(session, parameterization, optimizer, tally)
+    validation = Validation(session, tally)
+    search = Search(session, parameterization, optimizer, tally, validation)
     search.run()
-    finals = choose(tally, search.recommended())
-    rows, fresh = score_report(session, tally, finals)
+    if validation.stopped:
+        session.progress.line(
+            f"search  ended after {len(tally.trials)} of {session.config.budget} evaluations: no better validation "
+            f"score for {session.config.validation.patience}"
+        )
+    finals = choose(session, tally, search.recommended(), validation)
+    reported = score_report(session, tally, finals)
     session.timings.write({"event": "session", "peak_bytes": peak_bytes()})
-    document = results(session, info, sources, tally, finals, rows, fresh)
+    document = results(session, info, sources, tally, validation, finals, reported, search.optimizer.facts())
     export(session, finals, _metadata(session, document))
     write_json(session.folder.results, document)
     record = RunRecord.load(session.folder.path)
@@ -169,7 +174,7 @@ def _stages(
 @contextmanager
 def _session(request: Request, folder: RunFolder, engine: Engine, progress: Progress) -> Iterator[Session]:
     config = request.config
-    direction = load_objective(config, request.registry).direction
+    objective = load_objective(config, request.registry)
     journal = Journal(folder.journal)
     session = Session(
         config,
@@ -179,7 +184,8 @@ def _session(request: Request, folder: RunFolder, engine: Engine, progress: Prog
         Timings(folder.timings, journal),
         progress,
         request.hooks,
-        1.0 if direction == "minimize" else -1.0,
+        1.0 if objective.direction == "minimize" else -1.0,
+        objective.version,
     )
     begin = time.perf_counter()
     try:
@@ -196,7 +202,7 @@ def _session(request: Request, folder: RunFolder, engine: Engine, progress: Prog
 def _open_folder(request: Request, progress: Progress) -> RunFolder:
     """Create the config's folder, or check that the one there is of this config."""
     config = request.config
-    folder = RunFolder(request.resume) if request.resume is not None else run_folder(config)
+    folder = RunFolder(request.resume) if request.resume is not None else RunFolder(config.run_folder)
     resolved = config.resolved()
     if not folder.resolved.exists():
         if request.resume is not None:
@@ -236,17 +242,25 @@ def _check_spent(folder: RunFolder, config: Config) -> None:
         )
 
 
-def _is_finished(folder: RunFolder, config: Config) -> bool:
-    """True where the folder holds all final files of exactly this budget; what is missing is made again."""
+def _finished(folder: RunFolder, config: Config) -> str | None:
+    """Why nothing is left to do, where the folder holds all final files; what is missing is made again."""
     finals = [folder.results, folder.merged, folder.card, folder.provenance]
     finals += [folder.figures / f"{name}.png" for name in ("coefficients", "convergence")]
     events = Journal(folder.journal).events
     if not events or events[-1]["event"] != "finished" or not all(path.exists() for path in finals):
-        return False
+        return None
     try:
-        return read_json(folder.results).get("budget") == config.budget
+        found = read_json(folder.results)
     except ResumeError:
-        return False
+        return None
+    budget, evaluations = found.get("budget"), found.get("evaluations")
+    if not isinstance(budget, int) or not isinstance(evaluations, int):
+        return None
+    if evaluations < budget <= config.budget:
+        stopped = (found.get("validation") or {}).get("stopped")
+        why = "no better validation score came (validation.patience)" if stopped else "the optimizer was done"
+        return f"the search ended after {evaluations} evaluations: {why}; a larger --budget does not continue it"
+    return "nothing is left to do; a larger --budget continues this run" if budget == config.budget else None
 
 
 def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress) -> None:
@@ -273,5 +287,8 @@ def _metadata(session: Session, document: Mapping[str, Any]) -> dict[str, str]:
         "label": session.label,
         "optimism": document["optimism"],
     }
+    if document["exported"] == "validated":
+        chosen = document["validation"]["chosen"]
+        facts |= {"validated": chosen, "coefficients": document["coefficients"]["validated"]}
     # Other libraries (transformers) ask for the format.
     return {"format": "pt", "wsopt": json.dumps(facts, sort_keys=True)}

@@ -12,11 +12,13 @@ import numpy as np
 from wsopt.checkpoints import write_tensors
 from wsopt.errors import WsoptError
 from wsopt.files import write_bytes
-from wsopt.run._search import Tally, Trial
 from wsopt.run._session import Session, score_row
+from wsopt.run._tally import Tally, Trial
+from wsopt.run._validation import Point, Validation
 from wsopt.types import Coefficients, FloatArray, Job, Target
 
 _RENDER = 1000
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,7 @@ class Finals:
     Args:
         best: the best combination seen on the search split.
         recommended: coefficients ``[G, K]`` that the optimizer recommends.
+        validated: the best combination on the validation split; None where nothing was validated.
         ema_star: the best of all EMA rates, training-time EMAs included (the paper's EMA*).
         best_ema: the best EMA that is given by coefficients, to compare coefficients with.
         best_single: the best single checkpoint tried.
@@ -33,13 +36,42 @@ class Finals:
 
     best: Trial
     recommended: FloatArray
+    validated: Point | None
     ema_star: Trial | None
     best_ema: Trial | None
     best_single: Trial | None
 
+    @property
+    def exported(self) -> tuple[str, Target]:
+        """What is written as merged.safetensors: its name in the report, and its coefficients."""
+        return ("best", self.best.target) if self.validated is None else ("validated", self.validated.target)
 
-def choose(tally: Tally, recommended: FloatArray) -> Finals:
-    """Decide, on the search split alone, what is reported.
+
+@dataclass(frozen=True, eq=False)
+class CurvePoint:
+    """The best combination after so many evaluations of the search."""
+
+    evaluation: int
+    trial: Trial
+
+
+@dataclass(frozen=True, eq=False)
+class Reported:
+    """What was scored on the report split, as in results.json.
+
+    Args:
+        rows: of baselines and winners.
+        fresh: of `best` on fresh noise at the search's own sample count and reference.
+        curve: the points of `report.curve` with their rows.
+    """
+
+    rows: Sequence[Row]
+    fresh: Sequence[Row]
+    curve: Sequence[Row]
+
+
+def choose(session: Session, tally: Tally, recommended: FloatArray, validation: Validation) -> Finals:
+    """Decide what is reported, on the search split, and what is exported, on the validation split if there is one.
 
     Raises:
         WsoptError: where every combination failed.
@@ -47,55 +79,104 @@ def choose(tally: Tally, recommended: FloatArray) -> Finals:
     best = tally.best(tally.combinations)
     if best is None:
         raise WsoptError("every combination failed, there is nothing to report; the journal has each reason.")
+    best_ema = tally.best(tally.of_kind("ema"))
+    validation.conclude(recommended, best_ema)
+    if validation.on and validation.best is None:
+        session.progress.line("warning: every score on the validation split failed; best is what is exported")
     return Finals(
         best=best,
         recommended=recommended,
+        validated=validation.best,
         ema_star=tally.best(tally.of_kind("ema", "train-ema")),
-        best_ema=tally.best(tally.of_kind("ema")),
+        best_ema=best_ema,
         best_single=tally.best(tally.of_kind("single", "last")),
     )
 
 
-def score_report(session: Session, tally: Tally, finals: Finals) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Score baselines and winners on the report split.
+def curve_points(shares: Sequence[float], budget: int, tally: Tally) -> list[CurvePoint]:
+    """The best combination after each share of the budget; a share before the first one that has a score is left out.
 
-    Returns:
-        Rows as in results.json, and the rows of the winner on fresh noise at the search's own sample count.
+    Args:
+        shares: of `budget`, each in (0, 1]. Where fewer evaluations were done, the last stands for what is missing.
+        budget: of the run.
+        tally: all evaluations.
     """
-    targets: list[tuple[str, Target]] = [("best", finals.best.target)]
-    assert isinstance(finals.best.target, Coefficients)
-    same = np.array_equal(finals.recommended, finals.best.target.values)
-    if not same:
-        targets.append(("recommended", Coefficients(finals.recommended)))
+    done = len(tally.trials)
+    found = []
+    for evaluation in sorted({min(round(share * budget), done) for share in shares}):
+        best = tally.best([trial for trial in tally.combinations if trial.evaluation <= evaluation])
+        if best is not None:
+            found.append(CurvePoint(evaluation, best))
+    return found
+
+
+def score_report(session: Session, tally: Tally, finals: Finals) -> Reported:
+    """Score baselines, winners and the points of the curve on the report split, equal winners and points once."""
+    samples = session.config.report.samples
+    curve = curve_points(session.config.report.curve, session.config.budget, tally)
+    winners: list[tuple[str, Target]] = [("best", finals.best.target)]
+    winners.append(("recommended", Coefficients(finals.recommended)))
+    winners += [("validated", finals.validated.target)] if finals.validated is not None else []
+    others: list[tuple[str, Target]] = []
     if finals.best_single is not None:
-        targets.append(("best-single", finals.best_single.target))
-    targets += [(trial.name, trial.target) for trial in tally.of_kind("last", "uniform", "power", "train-ema", "ema")]
-    jobs = [(name, target, session.config.report.samples) for name, target in targets]
-    scored = _score(session, [*jobs, ("fresh", finals.best.target, session.config.search.samples)])
-    rows = [row for row in scored if row["name"] != "fresh"]
-    fresh = [row for row in scored if row["name"] == "fresh"]
-    if same:
-        rows += [{**row, "name": "recommended"} for row in rows if row["name"] == "best"]
+        others.append(("best-single", finals.best_single.target))
+    kinds = ("last", "uniform", "power", "train-ema", "ema", "run")
+    others += [(trial.name, trial.target) for trial in tally.of_kind(*kinds)]
+    points = [(f"curve-{point.evaluation}", point.trial.target) for point in curve]
+    # Winners are compared with each other, points with everything; a baseline always has a row of its own.
+    stands_for = _equal(winners, winners) | _equal(points, [*winners, *others, *points])
+    asked = [(name, target, samples) for name, target in [*winners, *others] if name not in stands_for]
+    asked.append(("fresh", finals.best.target, session.config.search.samples))
+    asked += [(name, target, samples) for name, target in points if name not in stands_for]
+    by_name = _score(session, asked)
+    for name, other in stands_for.items():
+        by_name[name] = [{**row, "name": name} for row in by_name.get(other, [])]
     if finals.ema_star is not None:
-        rows += [{**row, "name": "ema*"} for row in rows if row["name"] == finals.ema_star.name]
-    return rows, fresh
+        by_name["ema*"] = [{**row, "name": "ema*"} for row in by_name.get(finals.ema_star.name, [])]
+    fresh = by_name.pop("fresh", [])
+    scores = [by_name.pop(name, []) for name, _ in points]
+    entries = [
+        {"evaluation": point.evaluation, "name": point.trial.name, "scores": rows}
+        for point, rows in zip(curve, scores, strict=True)
+    ]
+    return Reported([row for rows in by_name.values() for row in rows], fresh, entries)
 
 
-def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> list[dict[str, Any]]:
-    """Rows of targets on the report split, from the journal where they are there already."""
-    rows: list[dict[str, Any]] = []
+def _equal(names: Sequence[tuple[str, Target]], among: Sequence[tuple[str, Target]]) -> dict[str, str]:
+    """For each of `names` whose coefficients an earlier one of `among` has: which one that is."""
+    found = {}
+    for name, target in names:
+        for other, candidate in among:
+            if other == name:
+                break
+            if _same(target, candidate):
+                found[name] = other
+                break
+    return found
+
+
+def _same(one: Target, other: Target) -> bool:
+    if isinstance(one, Coefficients) and isinstance(other, Coefficients):
+        return bool(np.array_equal(one.values, other.values))
+    return one == other
+
+
+def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> dict[str, list[Row]]:
+    """Rows by name of targets on the report split, from the journal where they are there already."""
+    rows: dict[str, list[Row]] = {}
     jobs = []
+    _skip_other_report(session, [name for name, _, _ in targets])
     with session.progress.stage("report", len(targets)) as stage:
         for number, (name, target, samples) in enumerate(targets):
             event = session.journal.recall("report", name=name)
             if event is None:
-                jobs.append(Job(number, target, "report", samples, number))
+                jobs.append(Job(number, target, "report", samples, number, remember=True))
             else:
-                rows += [{"name": name, "split": "report", **score} for score in event["scores"]]
+                rows[name] = [{"name": name, "split": "report", **score} for score in event["scores"]]
         stage.resize(len(targets), len(targets) - len(jobs))
         for outcome in session.engine.evaluate(jobs):
             name = targets[outcome.id][0]
-            if outcome.failure is not None and name == "best":
+            if outcome.failure is not None and name in ("best", "validated"):
                 raise WsoptError(
                     f"the winner could not be scored on the report split: {outcome.failure}. Nothing is lost; mend the "
                     f"cause and give the same command again."
@@ -106,15 +187,30 @@ def _score(session: Session, targets: Sequence[tuple[str, Target, int]]) -> list
                 | ({"failure": outcome.failure} if outcome.failure else {})
             )
             session.note("report", name, outcome)
-            rows += [{"name": name, "split": "report", **score} for score in scores]
+            rows[name] = [{"name": name, "split": "report", **score} for score in scores]
             stage.update(outcome.id + 1, last=name)
             session.stop_if_asked()
     return rows
 
 
+def _skip_other_report(session: Session, names: Sequence[str]) -> None:
+    """Pass over a former report of other rows: of a search that had ended by itself and was then given more budget.
+
+    Its `report.curve` is at other evaluations, and nothing of the search lies between the two reports.
+    """
+    recorded = session.journal.upcoming("report")
+    while [event["name"] for event in recorded] != list(names)[: len(recorded)]:
+        for _ in recorded:
+            session.journal.recall("report")
+        if session.journal.recall("finished") is None:
+            return
+        recorded = session.journal.upcoming("report")
+
+
 def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
     """Write merged.safetensors and samples.npz."""
-    merged = session.engine.export(finals.best.target)
+    _, target = finals.exported
+    merged = session.engine.export(target)
     for text in merged.notes:
         session.progress.line(f"warning: merged.safetensors: {text}")
     write_tensors(session.folder.merged, merged.tensors, {**merged.metadata, **metadata})
@@ -122,7 +218,7 @@ def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
         return
     count = min(_RENDER, session.config.report.samples)
     before = session.engine.render(finals.ema_star.target, "report", count)
-    after = session.engine.render(finals.best.target, "report", count)
+    after = session.engine.render(target, "report", count)
     distance = np.linalg.norm(before.features.astype(np.float64) - after.features, axis=1)
     far = np.argsort(-distance, kind="stable")[: session.config.report.figure_pairs]
     arrays = {

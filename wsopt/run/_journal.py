@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +43,10 @@ class Journal:
     def peek(self) -> Event | None:
         """The next recorded event, or None."""
         return self.events[self._cursor] if self._cursor < len(self.events) else None
+
+    def upcoming(self, kind: str) -> list[Event]:
+        """The recorded events from the next one on, as long as they are of `kind`."""
+        return list(takewhile(lambda event: event["event"] == kind, islice(self.events, self._cursor, None)))
 
     def recall(self, kind: str, **fields: object) -> Event | None:
         """Take the next recorded event if it is of `kind`, else None.
@@ -129,6 +134,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "baseline": {"name": str, "kind": str},
     "asked": {"ids": list, "x": list},
     "told": {"id": int},
+    "validated": {"name": str, "evaluation": int},
     "report": {"name": str, "scores": list},
     "finished": {"evaluations": int},
 }
@@ -141,7 +147,7 @@ def _validate(event: object) -> None:
     if not isinstance(event, dict) or kind not in _FIELDS:
         raise ValueError("not an event")
     wrong = [key for key, expected in _FIELDS[kind].items() if not isinstance(event.get(key), expected)]
-    if kind in ("baseline", "told") and not isinstance(event.get("failure"), str):
+    if kind in ("baseline", "told", "validated") and not isinstance(event.get("failure"), str):
         wrong += [key for key in ("value", "samples") if not isinstance(event.get(key), _NUMBER)]
     if kind == "asked" and not wrong and not all(isinstance(i, int) for i in event["ids"]):
         wrong.append("ids")

@@ -17,8 +17,8 @@ from wsopt.objectives import to_grey_levels
 from wsopt.parameterizations import Parameterization
 from wsopt.registry import Registry
 from wsopt.run._baselines import check_feasible, first_baselines
-from wsopt.run._execute import run_folder
-from wsopt.run._sources import check_before_training, known_emas, open_window, trained_set, training_folder
+from wsopt.run._folder import RunFolder
+from wsopt.run._sources import check_before_training, known_emas, open_window, trained_set
 from wsopt.seeding import SampleNoise
 from wsopt.types import Batch, SpaceInfo
 from wsopt.weightspace import SpacePlan, SpaceSettings, plan_dense, plan_lora
@@ -83,11 +83,12 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     baselines = len(planned)
     # the baselines but for the singles, of which the best alone is reported; the winner, twice; what is recommended
     report = sum(baseline.kind != "single" for baseline in planned) + 4
+    report += len(config.report.curve) + (config.validation.samples > 0)
     per_evaluation = _time_evaluation(config, registry, family)
     per_report = per_evaluation * config.report.samples / config.search.samples
     return Plan(
-        folder=str(run_folder(config).path),
-        exists=run_folder(config).resolved.exists(),
+        folder=str(config.run_folder),
+        exists=RunFolder(config.run_folder).resolved.exists(),
         checkpoints={
             **facts,
             "count": len(steps),
@@ -136,7 +137,7 @@ def _checkpoints(
         return open_window(config, registry, trained.checkpoints), {"from": str(trained.checkpoints)}
     assert config.train is not None
     recipe = {"recipe": config.train.model_dump(mode="json"), "to_train": True}
-    return None, {"from": str(training_folder(config)), **recipe}
+    return None, {"from": str(config.training_folder), **recipe}
 
 
 def _dimension(parameterization: Parameterization, info: SpaceInfo) -> int | None:

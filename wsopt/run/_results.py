@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsopt.run._final import Finals
-from wsopt.run._search import Tally, Trial
+from wsopt.run._final import Finals, Reported
 from wsopt.run._session import Session, score_row
 from wsopt.run._sources import Sources
+from wsopt.run._tally import Tally, Trial
+from wsopt.run._validation import Validation
 from wsopt.types import Coefficients, SpaceInfo
 
 FORMAT = 1
@@ -20,9 +21,10 @@ def results(
     info: SpaceInfo,
     sources: Sources,
     tally: Tally,
+    validation: Validation,
     finals: Finals,
-    report_rows: Sequence[Row],
-    fresh_rows: Sequence[Row],
+    reported: Reported,
+    optimizer_facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of results.json."""
     config = session.config
@@ -35,6 +37,7 @@ def results(
         "evaluations": len(tally.trials),
         "failed": sum(trial.value is None for trial in tally.trials),
         "optimizer": config.optimizer.name,
+        "optimizer_facts": dict(optimizer_facts),
         "parameterization": config.parameterization.name,
         "steps": list(info.steps),
         "groups": list(info.groups),
@@ -47,9 +50,12 @@ def results(
             "evaluation": finals.best.evaluation,
             "from": "search" if finals.best.baseline is None else finals.best.baseline.name,
         },
+        "exported": finals.exported[0],
         "coefficients": _coefficients(finals, info.steps),
-        "scores": _search_rows(session, tally, finals) + list(report_rows) + _floor_rows(session),
-        "optimism": _optimism(tally.sign, finals.best, fresh_rows),
+        "scores": _search_rows(session, tally, finals) + list(reported.rows) + _floor_rows(session),
+        "optimism": _optimism(tally.sign, finals.best, reported.fresh),
+        "validation": _validation(session, validation),
+        "curve": list(reported.curve),
         "timing": _timing(entries),
         "memory": {
             "training_peak_bytes": _fact(sources.training, "peak_memory_bytes"),
@@ -66,6 +72,7 @@ def _objective(session: Session) -> Row:
     data = session.config.data.name
     return {
         "name": objective.name,
+        "version": session.objective_version,
         "direction": "minimize" if session.sign > 0 else "maximize",
         "features": objective.features,
         "reference": None if objective.reference is None else f"{data}/{objective.reference}",
@@ -84,12 +91,14 @@ def _coefficients(finals: Finals, steps: Sequence[int]) -> Row:
         return trial.target.values.tolist() if trial and isinstance(trial.target, Coefficients) else None
 
     single = finals.best_single
+    step = steps[int(single.target.values[0].argmax())] if single and isinstance(single.target, Coefficients) else None
     return {
         "best": values(finals.best),
         "recommended": finals.recommended.tolist(),
+        "validated": finals.validated and finals.validated.target.values.tolist(),
         "ema*": values(finals.ema_star),
         "best-ema": finals.best_ema and {"name": finals.best_ema.name, "values": values(finals.best_ema)},
-        "best-single": single and {"name": single.name, "step": steps[int(single.target.values[0].argmax())]},
+        "best-single": single and {"name": single.name, "step": step},
     }
 
 
@@ -130,27 +139,47 @@ def _optimism(sign: float, best: Trial, fresh_rows: Sequence[Row]) -> Row | None
     }
 
 
+def _validation(session: Session, validation: Validation) -> Row | None:
+    if not validation.on:
+        return None
+    settings, best = session.config.validation, validation.best
+    split = settings.reference or session.config.objective.reference
+    return {
+        "samples": settings.samples,
+        "reference": None if split is None else f"{session.config.data.name}/{split}",
+        "evaluations": len(validation.points),
+        "trace": [
+            {"evaluation": point.evaluation, "name": point.name, "search": point.search, "validation": point.value}
+            for point in validation.points
+        ],
+        "chosen": best and {"name": best.origin, "evaluation": best.evaluation, "shrinkage": best.share},
+        "stopped": validation.stopped,
+    }
+
+
 def _timing(entries: Sequence[Row]) -> Row:
-    """Mean seconds by stage of one evaluation on the search split."""
+    """Mean seconds by stage of one evaluation on the search split, of those that were not remembered."""
     trials = [entry["seconds"] for entry in entries if entry.get("stage") in ("baselines", "search")]
+    trials = [seconds for seconds in trials if seconds]
     optimizer = sum(entry["seconds"] for entry in entries if entry.get("event") == "optimizer")
+    remembered = {"remembered": sum(bool(entry.get("remembered")) for entry in entries)}
     if not trials:
-        return {"seconds_per_evaluation": None, "split": {}}
+        return {"seconds_per_evaluation": None, "split": {}, **remembered}
     split = {
         stage: sum(seconds.get(stage, 0.0) for seconds in trials) / len(trials)
         for stage in ("merge", "sample", "features", "distance")
     }
     split["optimizer"] = optimizer / len(trials)
-    return {"seconds_per_evaluation": sum(split.values()), "split": split}
+    return {"seconds_per_evaluation": sum(split.values()), "split": split, **remembered}
 
 
 def _stage_seconds(entries: Sequence[Row]) -> dict[str, float]:
     """Seconds of evaluations by stage, summed over all sessions, killed ones too."""
-    total = {"baselines": 0.0, "search": 0.0, "report": 0.0}
+    total = {"baselines": 0.0, "search": 0.0, "validation": 0.0, "report": 0.0}
     for entry in entries:
         if entry.get("event") == "trial":
             total[entry["stage"]] += sum(entry["seconds"].values())
-    return total
+    return {stage: seconds for stage, seconds in total.items() if seconds or stage != "validation"}
 
 
 def _fact(facts: Mapping[str, Any] | None, key: str) -> float | None:

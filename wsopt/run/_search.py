@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +14,8 @@ from wsopt.progress import Stage
 from wsopt.run._baselines import Baseline, check_feasible, ema_baseline, first_baselines, is_start, next_rate
 from wsopt.run._journal import Event
 from wsopt.run._session import Session, outcome_event
+from wsopt.run._tally import Tally, Trial
+from wsopt.run._validation import Validation
 from wsopt.seeding import child_generator
 from wsopt.types import Candidate, Coefficients, FloatArray, Job, Outcome, Result, SpaceInfo, Start, WeightsFile
 
@@ -23,53 +23,13 @@ _ASK = 32
 """Most candidates per ask: two merge blocks, so that an optimizer with large generations does not fill the memory."""
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """A target with its search score; `value` is None where it failed."""
-
-    name: str
-    target: Coefficients | Any
-    value: float | None
-    stderr: float | None
-    evaluation: int
-    baseline: Baseline | None = None
-    failure: str | None = None
-
-
-@dataclass
-class Tally:
-    """Everything scored on the search split so far."""
-
-    sign: float
-    trials: list[Trial] = field(default_factory=list)
-
-    def loss(self, trial: Trial) -> float | None:
-        """The minimised number."""
-        return None if trial.value is None else self.sign * trial.value
-
-    def best(self, trials: Sequence[Trial] | None = None) -> Trial | None:
-        """Lowest loss, the earliest of equals; None where all failed."""
-        scored = [(self.loss(trial), trial) for trial in (self.trials if trials is None else trials)]
-        valid = [(loss, trial) for loss, trial in scored if loss is not None]
-        return min(valid, key=lambda pair: (pair[0], pair[1].evaluation))[1] if valid else None
-
-    def of_kind(self, *kinds: str) -> list[Trial]:
-        """The baselines of some kinds."""
-        return [trial for trial in self.trials if trial.baseline is not None and trial.baseline.kind in kinds]
-
-    @property
-    def combinations(self) -> list[Trial]:
-        """All trials given by coefficients: the space that the search searches."""
-        return [trial for trial in self.trials if isinstance(trial.target, Coefficients)]
-
-
 def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, WeightsFile], tally: Tally) -> None:
     """Score all baselines on the search split, extending the grid of EMA rates where an end of it wins.
 
     Raises:
-        InputError: where the budget does not cover them.
+        InputError: where the budget does not cover them, or a former run does not fit these checkpoints.
     """
-    pending = first_baselines(session.config, info.steps, emas, info.num_groups)
+    pending = first_baselines(session.config, info.steps, emas, info.groups)
     check_feasible(session.config, pending)
     extensions = session.config.baselines.extend
     with session.progress.stage("baselines", len(pending)) as stage:
@@ -95,7 +55,7 @@ def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tal
         event = session.journal.recall("baseline", name=baseline.name)
         if event is None:
             slot = first + offset
-            jobs.append(Job(offset, baseline.target, "search", session.config.search.samples, slot))
+            jobs.append(Job(offset, baseline.target, "search", session.config.search.samples, slot, remember=True))
         else:
             _count_baseline(tally, baseline, event)
     for outcome in session.engine.evaluate(jobs):
@@ -114,7 +74,8 @@ def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tal
 def _count_baseline(tally: Tally, baseline: Baseline, event: Event) -> None:
     number = len(tally.trials) + 1
     value, stderr, failure = event.get("value"), event.get("stderr"), event.get("failure")
-    tally.trials.append(Trial(baseline.name, baseline.target, value, stderr, number, baseline, failure))
+    trial = Trial(baseline.name, baseline.target, value, stderr, number, number - 1, baseline, failure)
+    tally.trials.append(trial)
 
 
 class Search:
@@ -125,10 +86,16 @@ class Search:
     """
 
     def __init__(
-        self, session: Session, parameterization: Parameterization, optimizer_class: type[Optimizer], tally: Tally
+        self,
+        session: Session,
+        parameterization: Parameterization,
+        optimizer_class: type[Optimizer],
+        tally: Tally,
+        validation: Validation,
     ) -> None:
         config = session.config
         self._session = session
+        self._validation = validation
         self._parameterization = parameterization
         self._tally = tally
         self._failures = 0
@@ -143,9 +110,10 @@ class Search:
         )
 
     def run(self) -> None:
-        """Spend the budget, or until the optimizer is done."""
+        """Spend the budget, or until the optimizer or the patience of the validation is done."""
         session = self._session
         try:
+            self._validation.begin()
             with session.progress.stage("search", session.config.budget, len(self._tally.trials)) as stage:
                 self._spend(stage)
         finally:
@@ -155,11 +123,16 @@ class Search:
         while (remaining := self._session.config.budget - len(self._tally.trials)) > 0:
             if self.optimizer.finished():
                 return
+            left = self._validation.left()
+            if left == 0:
+                self._validation.stopped = True
+                return
             self._skip_former_end()
-            candidates = self._ask(remaining)
+            candidates = self._ask(remaining if left is None else min(remaining, left))
             if not candidates:
                 return
             self._evaluate(candidates, stage)
+            self._validation.follow()
 
     def recommended(self) -> FloatArray:
         """Coefficients ``[G, K]`` that the optimizer recommends."""
@@ -172,7 +145,7 @@ class Search:
         starts = [
             Start(trial.name, self._parameterization.initial(trial.target.values), loss)
             for trial in named
-            if (loss := self._tally.loss(trial)) is not None
+            if isinstance(trial.target, Coefficients) and (loss := self._tally.loss(trial)) is not None
         ]
         if not starts:
             raise WsoptError(
@@ -182,8 +155,9 @@ class Search:
         return starts
 
     def _skip_former_end(self) -> None:
-        """Pass over the report of a run that ended at a smaller budget and is now continued."""
-        while self._session.journal.recall("report") or self._session.journal.recall("finished"):
+        """Pass over the end of a run that ended at a smaller budget and is now continued: all after its last batch."""
+        journal = self._session.journal
+        while journal.recall("validated") or journal.recall("report") or journal.recall("finished"):
             if self.optimizer.uses_budget:
                 raise ResumeError(
                     f"optimizer {self.optimizer.name} depends on the budget, so this finished run cannot be continued "
@@ -233,13 +207,14 @@ class Search:
         session.note("search", str(candidate.id), outcome)
         best = self._tally.best(self._tally.combinations)
         last = "failed" if outcome.failure else f"{event['value']:.3f}"
-        stage.update(len(self._tally.trials), best=f"{best.value:.3f} ({best.name})" if best else "-", last=last)
+        found = f"{best.value:.3f} ({best.name})" if best else "-"
+        stage.update(len(self._tally.trials), best=found, **self._validation.shown, last=last)
 
     def _take(self, candidate: Candidate, event: Event) -> None:
         """Count a result, new or replayed, and tell the optimizer."""
         target = Coefficients(self._parameterization.coefficients(candidate.x[None])[0])
         number = len(self._tally.trials) + 1
-        trial = Trial(f"trial {candidate.id}", target, event.get("value"), event.get("stderr"), number)
+        trial = Trial(f"trial {candidate.id}", target, event.get("value"), event.get("stderr"), number, candidate.id)
         self._tally.trials.append(trial)
         begin = time.perf_counter()
         self.optimizer.tell([Result(candidate.id, self._tally.loss(trial))])

@@ -72,6 +72,8 @@ class Session:
     hooks: Hooks
     sign: float
     """+1 where the objective is minimised, -1 where it is maximised: loss = sign * value."""
+    objective_version: int
+    """Version of the objective: scores of two versions do not compare."""
 
     @property
     def label(self) -> str:
@@ -98,12 +100,15 @@ class Session:
         """Write an outcome's seconds and, on the search split, tell the plugins.
 
         Args:
-            stage: baselines, search or report.
+            stage: baselines, search, validation or report.
             trial: the baseline's name, or the candidate's id as text.
             outcome: what came of it.
         """
-        self.timings.write({"event": "trial", "stage": stage, "trial": trial, "seconds": dict(outcome.seconds)})
-        if stage == "report":
+        entry: dict[str, Any] = {"event": "trial", "stage": stage, "trial": trial, "seconds": dict(outcome.seconds)}
+        if outcome.failure is None and not outcome.seconds:
+            entry["remembered"] = True  # answered from another run's scores
+        self.timings.write(entry)
+        if stage in ("validation", "report"):
             return
         first = outcome.scores[0].score if outcome.scores else None
         facts = {
@@ -118,7 +123,7 @@ class Session:
 
 
 def outcome_event(event: str, outcome: Outcome, **fields: object) -> dict[str, Any]:
-    """The journal event of an outcome on the search split."""
+    """The journal event of an outcome on the search or the validation split."""
     if outcome.failure is not None:
         return {"event": event, **fields, "failure": outcome.failure}
     score = outcome.scores[0].score

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,8 @@ from wsopt.families import ModelFamily, TrainedSet
 from wsopt.progress import Progress
 from wsopt.registry import Registry
 from wsopt.run._baselines import check_feasible, first_baselines
+from wsopt.run._former import former_runs
+from wsopt.run._validation import check_validation
 from wsopt.types import WeightsFile
 
 
@@ -26,20 +26,6 @@ class Sources:
     checkpoints: CheckpointSet
     emas: Mapping[str, WeightsFile]
     training: Mapping[str, Any] | None
-
-
-def training_folder(config: Config) -> Path:
-    """Where the config's training recipe keeps its files; the name carries a hash of all that decides the weights."""
-    assert config.train is not None
-    facts = {
-        "data": config.data.resolved(),
-        "family": config.family.resolved(),
-        "train": config.train.model_dump(mode="json"),
-        "threads": config.threads,
-        "device": config.device,
-    }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
-    return config.output / "trained" / f"{config.family.name}-{digest}"
 
 
 def find_sources(config: Config, registry: Registry, progress: Progress) -> Sources:
@@ -56,7 +42,7 @@ def find_sources(config: Config, registry: Registry, progress: Progress) -> Sour
     assert config.train is not None
     family: ModelFamily = registry.make("family", config.family)
     dataset = registry.make("dataset", config.data)
-    trained = family.train(config.train, dataset, training_folder(config), progress)
+    trained = family.train(config.train, dataset, config.training_folder, progress)
     return Sources(open_window(config, registry, trained.checkpoints), _trained_emas(trained), trained.facts)
 
 
@@ -64,7 +50,7 @@ def trained_set(config: Config, registry: Registry) -> TrainedSet | None:
     """What the config's recipe has left on disk, or None where it has still to train."""
     assert config.train is not None
     family: ModelFamily = registry.make("family", config.family)
-    return family.trained(config.train, training_folder(config))
+    return family.trained(config.train, config.training_folder)
 
 
 def known_emas(config: Config, registry: Registry) -> dict[str, WeightsFile]:
@@ -75,14 +61,16 @@ def known_emas(config: Config, registry: Registry) -> dict[str, WeightsFile]:
     if trained is not None:
         return _trained_emas(trained)
     rates = getattr(config.train, "ema_rates", ())
-    return {f"{rate:g}": WeightsFile(training_folder(config)) for rate in rates}
+    return {f"{rate:g}": WeightsFile(config.training_folder) for rate in rates}
 
 
 def check_before_training(config: Config, registry: Registry) -> None:
     """Raise InputError for what would otherwise turn out once a recipe had trained and baselines were scored.
 
-    A parameter that the optimizer cannot use, a budget that is too small.
+    A parameter that the optimizer cannot use, a budget that is too small, a former run that is not there.
     """
+    check_validation(config)
+    former_runs(config)
     registry.get("optimizer", config.optimizer.name).load().check(config.optimizer.params)
     if config.checkpoints.path is None and config.train is not None:
         family: ModelFamily = registry.make("family", config.family)

@@ -43,6 +43,7 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "objective",
         "baselines",
         "search",
+        "validation",
         "report",
     ]
     assert resolved["family"] == {
@@ -77,14 +78,15 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
 
 
 def test_the_hash_tells_runs_apart_but_not_budgets(load: Callable[..., Config]) -> None:
-    base = load().run_hash()
+    lcsc = '[optimizer]\nname = "lcsc"\n'
+    base = load(more=lcsc).run_hash()
     assert len(base) == 10
     assert set(base) <= set("0123456789abcdef")
-    assert load().run_hash() == base
+    assert load(more=lcsc).run_hash() == base
     for same in [("budget", "50"), ("output", "elsewhere"), ("optimizer.iter", "20")]:
-        assert load(same).run_hash() == base
+        assert load(same, more=lcsc).run_hash() == base
     for other in [("seed", "1"), ("threads", "2"), ("optimizer.iter", "21"), ("report.samples", "6000")]:
-        assert load(other).run_hash() != base
+        assert load(other, more=lcsc).run_hash() != base
 
 
 def test_the_hash_knows_plugin_files_by_content(load: Callable[..., Config], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsopt.config import json_schema
+from wsopt.config._auto import AUTO_OPTIMIZER
 from wsopt.registry import Component, Registry
 
 
@@ -40,12 +41,16 @@ def test_top_level_keys(registry: Registry) -> None:
 
 def test_each_component_is_a_variant_with_its_own_keys(registry: Registry) -> None:
     variants = {one["title"]: one for one in json_schema(registry)["properties"]["optimizer"]["oneOf"]}
-    assert variants.keys() == {"cmaes", "coordinate", "lcsc", "nevergrad", "one-plus-one", "random"}
+    assert variants.keys() == {"auto", "cmaes", "coordinate", "lcsc", "nevergrad", "one-plus-one", "random"}
     assert variants["random"]["properties"].keys() == {"name", "scale"}
     assert variants["random"]["properties"]["name"] == {"const": "random"}
     assert variants["random"]["required"] == ["name"]
-    assert variants["lcsc"]["required"] == []
+    assert variants["lcsc"]["required"] == ["name"]
     assert variants["lcsc"]["additionalProperties"] is False
+    assert variants["auto"]["properties"] == {"name": {"const": "auto"}}
+    assert variants["auto"]["required"] == []
+    assert variants["auto"]["additionalProperties"] is False
+    assert AUTO_OPTIMIZER[0] in variants["auto"]["description"]
     assert "paper: M_CP" in variants["lcsc"]["properties"]["m_cp"]["description"]
 
 
@@ -59,5 +64,5 @@ def test_shadowed_components_go_by_their_qualified_name(registry: Registry) -> N
     registry.add(Component("optimizer", "random", "a:B", None, None, "late", "late-dist", "1"))
     variants = json_schema(registry)["properties"]["optimizer"]["oneOf"]
     names = [one["properties"]["name"]["const"] for one in variants]
-    assert names == [component.address for component in registry.all("optimizer")]
+    assert names == ["auto", *(component.address for component in registry.all("optimizer"))]
     assert names[-2:] == ["random", "late:random"]

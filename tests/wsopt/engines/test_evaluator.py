@@ -1,24 +1,26 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from toy_run import request_for, write_checkpoints, write_toml
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
-from wsopt.datasets import Digits
+from wsopt.datasets import DatasetSplit, Digits
 from wsopt.engines import Evaluator, EvaluatorSpec, build_metrics, check_device, load_objective
 from wsopt.errors import InputError, PluginError
-from wsopt.objectives import FrechetDistance, Pixels, reference_from_images
+from wsopt.objectives import FrechetDistance, Pixels, Reference, reference_from_images
 from wsopt.objectives.frechet import FrechetReference
 from wsopt.seeding import SampleNoise
 from wsopt.testing.analytic import AnalyticFamily
-from wsopt.types import Batch, Coefficients, FloatArray, Job, Outcome, Score, WeightsFile
+from wsopt.types import Batch, Coefficients, FloatArray, Job, Outcome, Score, Split, WeightsFile
 
 COUNT = 8
 
@@ -192,3 +194,90 @@ def test_a_family_that_cannot_recalculate_is_told_at_once(folder: Path) -> None:
     checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])
     with pytest.raises(InputError, match=r"analytic family cannot recalculate.*weightspace.batchnorm"):
         Evaluator(EvaluatorSpec(request.config, request.registry, checkpoints))
+
+
+def evaluator_of(folder: Path, *overrides: tuple[str, str]) -> Evaluator:
+    request = request_for(folder, *overrides)
+    checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])
+    return Evaluator(EvaluatorSpec(request.config, request.registry, checkpoints))
+
+
+def validated(evaluator: Evaluator, split: Split = "validation") -> Outcome:
+    (outcome,) = evaluator.evaluate([Job(0, Coefficients(one_hot(3)), split, 100)])
+    return outcome
+
+
+def test_the_validation_split_has_the_search_s_metric_on_other_noise(folder: Path) -> None:
+    evaluator = evaluator_of(folder, ("validation.samples", "100"))
+    outcome = validated(evaluator)
+    (score,) = outcome.scores
+    assert (score.metric, score.features, score.reference) == ("fid", "pixels", "digits/train")
+    assert score.score.samples == 100
+    assert score.score.stderr is None
+    assert value(outcome) not in (value(validated(evaluator, "search")), value(validated(evaluator, "report")))
+    weights = open_checkpoints(folder / "checkpoints", [SafetensorsReader()]).load(3)
+    noise = torch.from_numpy(SampleNoise(0, "validation").normal(range(100), (1, 8, 8)))
+    images = (weights["mean"] + weights["spread"] * noise).clamp(-1, 1).numpy()
+    generated = reference_from_images("generated", images, Pixels(), "round")
+    real = reference_from_images("real", Digits().images("train"), Pixels(), "round")
+    expected = FrechetReference(real.mean, real.covariance).distance(generated.mean, generated.covariance)
+    assert value(outcome) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("reference", "made"), [("validation", 3), ("test", 2), ("train", 2)])
+def test_the_validation_split_has_a_reference_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reference: str, made: int
+) -> None:
+    prepared: list[str] = []
+    original = FrechetDistance.prepare
+
+    def prepare(self: FrechetDistance, real: Reference | None) -> None:
+        prepared.append(real.name if real else "")
+        original(self, real)
+
+    monkeypatch.setattr(FrechetDistance, "prepare", prepare)
+    evaluator = evaluator_of(folder, ("validation.samples", "100"), ("validation.reference", reference))
+    (score,) = validated(evaluator).scores
+    assert score.reference == f"digits/{reference}"
+    assert len(prepared) == made  # what the report has is not made twice
+
+
+def test_nothing_is_built_where_nothing_is_validated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    original = Digits.images
+
+    def images(self: Digits, split: DatasetSplit) -> NDArray[np.float32]:
+        asked.append(split)
+        return original(self, split)
+
+    monkeypatch.setattr(Digits, "images", images)
+    evaluator = evaluator_of(folder, ("validation.reference", "validation"))
+    assert evaluator.metrics.validation == ()
+    assert set(asked) == {"train", "test"}
+
+
+@pytest.mark.parametrize("split", ["search", "validation"])
+def test_a_candidate_that_takes_too_long_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, split: Literal["search", "validation"]
+) -> None:
+    original = AnalyticFamily.sample
+    monkeypatch.setattr(AnalyticFamily, "sample", lambda self, *args: slowly(original(self, *args)))
+    settings = [("search.timeout", "0.25"), ("search.batch_size", "10"), ("validation.samples", "100")]
+    evaluator = evaluator_of(folder, *settings)
+    outcome = validated(evaluator, split)
+    assert outcome.scores == ()
+    found = re.fullmatch(
+        r"took longer than search\.timeout = 0\.25 s \((\d+) of 10 batches done\)", outcome.failure or ""
+    )
+    assert found
+    assert 1 <= int(found[1]) <= 3
+    assert sum(outcome.seconds.values()) > 0.25
+    assert validated(evaluator, "report").failure is None
+    monkeypatch.undo()
+    assert validated(evaluator_of(folder, ("search.timeout", "60"), *settings[1:]), split).failure is None
+
+
+def slowly(batches: Iterator[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        time.sleep(0.1)
+        yield batch

@@ -63,6 +63,13 @@ def test_results_of_a_run(tmp_path: Path, which: str, expected: list[float]) -> 
     assert table.facts["run"] == "toy"
 
 
+def test_without_a_name_it_is_what_the_run_exported(tmp_path: Path) -> None:
+    found = {"best": [[0.5, 0.25, 0.25]], "validated": [[0, 1, 0]]}
+    validated = {**RESULTS, "exported": "validated", "coefficients": found}
+    for results, expected in ((RESULTS, [0.5, 0.25, 0.25]), (validated, [0, 1, 0])):
+        assert read_table(write(tmp_path / "results.json", results)).aligned(STEPS).tolist() == [expected]
+
+
 def test_groups_by_patterns(tmp_path: Path) -> None:
     content = {
         "coefficients": [[1, 0, 0], [0, 0, 1]],

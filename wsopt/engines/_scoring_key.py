@@ -1,0 +1,120 @@
+"""What decides a score besides the weights and the samples, as one digest: runs that agree in it may share scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from wsopt.engines._evaluator import EvaluatorSpec
+from wsopt.engines._metrics import load_objective
+from wsopt.registry import Component, Kind
+from wsopt.types import SpaceInfo
+
+_PACKAGES: Final = ("wsopt", "torch", "numpy", "scipy", "scikit-learn", "mlxtend")
+_PARTS: Final = (
+    "checkpoints", "datasets", "diffusion", "engines", "families", "objectives", "parameterizations", "seeding.py",
+    "tensors.py", "types.py", "weightspace",
+)  # fmt: skip
+"""The parts of wsopt that compute scores; a change in another one leaves them as they are."""
+
+
+def scoring_key(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> str:
+    """Hexadecimal digest over all that decides the bits of a score, given split, samples and weights.
+
+    The content of the checkpoints and their layer groups; family, data, objective and its version, extractors,
+    references, quantisation; seed, batch size, how weights are merged, threads and device; versions and source code.
+
+    Args:
+        spec: what the evaluator was built from.
+        fingerprint: `Engine.fingerprint`.
+        info: what `Engine.start` returned.
+    """
+    return _digest(_facts(spec, fingerprint, info))
+
+
+def _facts(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> dict[str, Any]:
+    config = spec.config
+    components = _components(spec, info)
+    extractors = [one.load()(None) for one in components if one.kind == "extractor"]
+    grouping = config.parameterization.resolved() if info.num_groups > 1 else {}
+    return {
+        "checkpoints": fingerprint,
+        "groups": info.groups,
+        "grouping": {key: value for key, value in grouping.items() if key != "coordinates"},
+        "family": config.family.resolved(),
+        "data": config.data.resolved(),
+        "objective": config.objective.resolved(),
+        "objective_version": load_objective(config, spec.registry).version,
+        "validation": config.validation.reference,
+        "report": [config.report.features, config.report.references],
+        "extractors": {extractor.name: extractor.digest for extractor in extractors},
+        "seed": config.seed,
+        "batch_size": config.search.batch_size,
+        "weightspace": config.weightspace.model_dump(mode="json", exclude={"cache", "memory"}),
+        "threads": config.threads,
+        "device": _device(config.device),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "components": [[one.kind, one.qualified, one.distribution, one.version] for one in components],
+        "plugins": sorted(plugin.sha256 for plugin in config.plugins),
+        "code": _code(components),
+    }
+
+
+def _components(spec: EvaluatorSpec, info: SpaceInfo) -> list[Component]:
+    config = spec.config
+    named: list[tuple[Kind, str]] = [
+        ("dataset", config.data.name),
+        ("family", config.family.name),
+        ("objective", config.objective.name),
+    ]
+    if info.num_groups > 1:
+        named.append(("parameterization", config.parameterization.name))
+    spaces = [name for name in (config.objective.features, *config.report.features) if name is not None]
+    named += [("extractor", name) for name in dict.fromkeys(spaces)]
+    return [spec.registry.get(kind, name) for kind, name in named]
+
+
+def _device(name: str) -> list[str]:
+    """The device and what else chooses its kernels."""
+    model = torch.cuda.get_device_name(name) if name.startswith("cuda") else torch.backends.cpu.get_cpu_capability()
+    return [name, platform.machine(), model]
+
+
+def _code(components: list[Component]) -> dict[str, str]:
+    """Digest of the source of everything that computes scores: versions stand still while a plugin is written."""
+    own = Path(__file__).parents[1]
+    code = {f"wsopt/{part}": _source_digest(own / part) for part in _PARTS}
+    for component in components:
+        module = sys.modules[component.load().__module__]
+        top = sys.modules.get(module.__name__.partition(".")[0], module)
+        whole = module if top.__name__ == "wsopt" else top
+        folders = list(getattr(whole, "__path__", ())) or [whole.__file__ or ""]
+        code[component.qualified] = _digest([_source_digest(Path(folder)) for folder in folders])
+    return code
+
+
+def _source_digest(path: Path) -> str:
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(path).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest() if file.is_file() else b"")
+    return digest.hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _digest(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
