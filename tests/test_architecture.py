@@ -44,20 +44,20 @@ GRAPH: dict[str, set[str]] = {
     # What family plugins share; the core does not know it.
     "diffusion": {"errors"},
     # The run puts the parts together.
-    "engines": {
-        "checkpoints", "config", "datasets", "errors", "families", "objectives", "registry", "seeding",
-        "tensors", "types", "weightspace",
-    },
+    "engines": {"checkpoints", "config", "datasets", "errors", "families", "files", "objectives", "registry", "seeding",
+                "tensors", "types", "weightspace"},
     "run": {
         "checkpoints", "config", "engines", "errors", "families", "files", "memory", "objectives", "optimizers",
         "parameterizations", "progress", "registry", "report", "seeding", "types", "weightspace",
     },
     "report": {"errors", "files", "types"},
+    "compare": {"config", "errors", "files", "plugin_manager", "registry", "report", "types"},
     "merge": {
         "checkpoints", "config", "errors", "files", "parameterizations", "progress", "registry", "run", "tensors",
         "types", "weightspace",
     },
-    "cli": {"checkpoints", "config", "errors", "merge", "plugin_manager", "progress", "registry", "report", "run"},
+    "cli": {"checkpoints", "compare", "config", "errors", "merge", "plugin_manager", "progress", "registry", "report",
+            "run"},
     "testing": {"checkpoints", "errors", "families", "hookspecs", "parameterizations", "seeding", "tensors", "types"},
 }  # fmt: skip
 """Package or module of wsopt -> the others that it imports, function-local and type-checking imports included."""
@@ -71,7 +71,7 @@ CONTRACTS = {
 }  # fmt: skip
 """The only names that pass between the abstractions."""
 NO_TORCH = {
-    "_builtin", "cli", "config", "datasets", "errors", "files", "hookspecs", "memory", "optimizers",
+    "_builtin", "cli", "compare", "config", "datasets", "errors", "files", "hookspecs", "memory", "optimizers",
     "parameterizations", "plugin_manager", "progress", "registry", "report", "seeding", "types",
 }  # fmt: skip
 NO_NUMPY = {
@@ -222,7 +222,7 @@ def test_objectives_never_see_coefficients() -> None:
 
 def test_objectives_know_data_sets_only_where_their_networks_are_trained() -> None:
     users = {one.importer for one in within_wsopt() if one.importing_area == "objectives" and one.area == "datasets"}
-    assert users == {"wsopt.objectives.digits.recipe"}
+    assert users == {f"wsopt.objectives.{name}" for name in ("digits.recipe", "mnist.recipe", "classifiers.training")}
 
 
 def test_the_core_imports_neither_diffusion_nor_a_plugin() -> None:

@@ -40,6 +40,7 @@ from wsopt.config.sections import (
     ReportSection,
     SearchSection,
     TopSection,
+    ValidationSection,
     WeightspaceSection,
 )
 from wsopt.diffusion import SongUNet
@@ -69,7 +70,7 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[parameterization] direct": (DirectParams, None),
     "[parameterization] layerwise": (LayerwiseParams, None),
     "[parameterization] lora": (LoraParams, None),
-    "[optimizer]": (None, '`"lcsc"`'),
+    "[optimizer]": (None, '`"auto"`'),
     "[optimizer] lcsc": (LcscParams, None),
     "[optimizer] one-plus-one": (OnePlusOneParams, None),
     "[optimizer] cmaes": (CmaesParams, None),
@@ -80,6 +81,7 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[objective] fid": (FidParams, None),
     "[baselines]": (BaselinesSection, None),
     "[search]": (SearchSection, None),
+    "[validation]": (ValidationSection, None),
     "[report]": (ReportSection, None),
 }
 """Heading of config.md -> the model of its table, and the default of the key `name` where it has one."""
@@ -263,10 +265,11 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         (folder / name).write_text(FILES[name].text)
     write_checkpoints(folder / "checkpoints")
     argv = ["run", str(folder / "contrast.toml"), "--set", "family.name=analytic", "--set", f"output={folder / 'runs'}"]
+    argv += ["--set", "validation.samples=100", "--set", "report.curve=[0.5, 1.0]"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSOPT_STRICT_PLUGINS", "1")
         assert main([*argv, "--plugin", str(PLUGIN), "--plugin", str(folder / "log_csv.py")]) == 0
-    (run,) = (folder / "runs").iterdir()
+    (run,) = [path for path in (folder / "runs").iterdir() if path.name != "scores"]
     return RunFolder(run)
 
 
@@ -293,7 +296,9 @@ def test_the_search_of_the_page_maximises(example: RunFolder) -> None:
     assert told
     assert all(event["loss"] == -event["value"] for event in told)
     (best,) = [r for r in read(example.results)["scores"] if r["name"] == "best" and r["split"] == "search"]
-    assert best["value"] == max(event["value"] for event in events if "value" in event)
+    assert best["value"] == max(
+        event["value"] for event in events if event["event"] in ("baseline", "told") and "value" in event
+    )
 
 
 def test_the_logger_of_the_page_hears_every_evaluation(example: RunFolder) -> None:
@@ -312,7 +317,9 @@ def test_results_are_as_described(example: RunFolder) -> None:
     rows = {key: row[1] for row in tables(DOCS / "runs.md")["results.json"] for key in re.findall(r"`([^`]+)`", row[0])}
     results = read(example.results)
     assert rows.keys() == results.keys()
-    for key in ("objective", "best", "coefficients", "optimism", "timing", "memory", "seconds"):
+    assert results["validation"]["trace"]
+    assert set(results["curve"][0]) <= set(re.findall(r"`([^`]+)`", rows["curve"]))
+    for key in ("objective", "best", "coefficients", "optimism", "validation", "timing", "memory", "seconds"):
         assert set(results[key]) <= set(re.findall(r"`([^`]+)`", rows[key]))
     assert set(results["scores"][0]) <= set(re.findall(r"`([^`]+)`", rows["scores"]))
 

@@ -67,7 +67,7 @@ def finish(output: Path, *extra: str) -> tuple[Path, str]:
 
 
 def folder_in(output: Path) -> Path:
-    (folder,) = [path for path in output.iterdir() if path.name != "trained"]
+    (folder,) = [path for path in output.iterdir() if path.name not in ("trained", "scores")]
     return folder
 
 

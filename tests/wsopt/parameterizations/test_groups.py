@@ -147,7 +147,7 @@ def test_a_group_per_tensor_and_one_of_all() -> None:
         ({"grouping": "patterns"}, "needs patterns"),
         ({"patterns": [{"pattern": "a"}]}, "patterns belong to grouping = 'patterns'; the grouping is 'depth'"),
         ({"unmatched": "error"}, "unmatched belongs to grouping = 'patterns'"),
-        ({"normalize": True}, "normalize belongs to coordinates = 'direct'; with 'difference'"),
+        ({"normalize": True}, "normalize belongs to coordinates = 'direct'; with 'auto'"),
         ({"grouping": "patterns", "patterns": [{"pattern": "("}]}, r"'\(' is not a regular expression"),
         ({"grouping": "patterns", "patterns": [{"pattern": ""}]}, "at least 1 character"),
         ({"grouping": "shared"}, "'depth', 'tensor' or 'patterns'"),
