@@ -72,6 +72,7 @@ def _compare_file(args: argparse.Namespace) -> int:
     if args.jobs is not None:
         cells = replace(cells, jobs=args.jobs)
     folder = cells.folder if args.output is None else args.output
+    _check_output(folder)
     check_before(cells, _forced(args, cells.forced))
     if args.dry_run:
         return _dry_run(cells, folder, args.json)
@@ -142,7 +143,7 @@ def _dry_run(cells: Cells, folder: Path, as_json: bool) -> int:
         print(json.dumps(_plan(cells, folder, states), indent=2))
         return ExitCode.OK
     budgets = sum(cell.config.budget for cell in cells.cells)
-    done = sum(count for _, count in states.values())
+    left = sum(max(0, cell.config.budget - count) for cell, (_, count) in states.items())
     trainings = {cell.training for cell in cells.cells} - {None}
     lines = [
         ("comparison", f"{cells.name}, into {folder}"),
@@ -150,7 +151,7 @@ def _dry_run(cells: Cells, folder: Path, as_json: bool) -> int:
         ("instances", f"{len(cells.instances)}: {'; '.join(cells.instances)}"),
         ("reference", cells.reference or "none"),
         ("runs", f"{len(cells.cells)}, {cells.jobs} at a time"),
-        ("evaluations", f"{budgets:,} in all, {budgets - done:,} of them still to do; and the reports"),
+        ("evaluations", f"{budgets:,} in all, {left:,} of them still to do; and the reports"),
         ("trainings", f"{len(trainings)}"),
     ]
     print_subjects(lines, 14)
@@ -167,7 +168,11 @@ def _state(cell: Cell) -> tuple[str, int]:
         return "finished", cell.config.budget
     watched = Watched(cell.folder)
     watched.look()
-    return (f"{watched.evaluations} evaluations done", watched.evaluations) if watched.begun else ("new", 0)
+    if not watched.begun:
+        return "new", 0
+    more = watched.evaluations > cell.config.budget
+    excess = f", more than its budget of {cell.config.budget}, which is refused" if more else ""
+    return f"{watched.evaluations} evaluations done{excess}", watched.evaluations
 
 
 def _plan(cells: Cells, folder: Path, states: Mapping[Cell, tuple[str, int]]) -> dict[str, object]:
@@ -204,9 +209,11 @@ def _compare_runs(args: argparse.Namespace) -> int:
         if value:
             raise InputError(f"{option} is for a comparison FILE; finished runs are only read.")
     _check_unlike(args.paths)
+    if args.output is not None:
+        _check_output(args.output)
     comparison = analyse(
         read_runs(args.paths),
-        name="comparison" if args.output is None else args.output.name,
+        name="comparison" if args.output is None else args.output.resolve().name or "comparison",
         reference=args.reference,
         comparisons=None,
         forced=_forced(args, ()),
@@ -220,6 +227,18 @@ def _check_unlike(paths: Sequence[Path]) -> None:
     for path, one in zip(paths, real, strict=True):
         if real.count(one) > 1:
             raise InputError(f"{path} is given twice. Give each run once.")
+
+
+def _check_output(folder: Path) -> None:
+    """Nothing may be in the way of a comparison's files, and they may not replace those of a run."""
+    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise InputError(f"{place} is not a folder. Give another one for the comparison with --output.")
+    if (folder / "journal.jsonl").exists():
+        raise InputError(
+            f"{folder} is the folder of a run, whose figures would be overwritten. Give another one for the comparison "
+            f"with --output."
+        )
 
 
 def _show(args: argparse.Namespace, comparison: Comparison, folder: Path | None) -> None:

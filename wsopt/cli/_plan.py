@@ -9,12 +9,15 @@ from wsopt.cli._shared import print_subjects
 from wsopt.report import amount, duration
 
 if TYPE_CHECKING:
+    from wsopt.config import Config
     from wsopt.run import Plan
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(plan: Plan, config: Config) -> None:
     """Print a plan to stdout, one subject below the other."""
-    print_subjects(plan_lines(plan), 14)
+    lines = plan_lines(plan)
+    after = [subject for subject, _ in lines].index("coefficients") + 1
+    print_subjects([*lines[:after], ("optimizer", optimizer_text(config)), *lines[after:]], 14)
 
 
 def plan_lines(plan: Plan) -> list[tuple[str, str]]:
@@ -78,6 +81,14 @@ def _coefficients(plan: Plan) -> str:
         f"{text}; {len(plan.groups):,} layer groups: {', '.join(plan.groups[:6])}"
         f"{', ...' if len(plan.groups) > 6 else ''}; those of tensors that are equal in all checkpoints fall away"
     )
+
+
+def optimizer_text(config: Config) -> str:
+    """The optimizer that is taken, with its keys and the coordinates that it searches in."""
+    keys = {key: value for key, value in dict(config.optimizer.params).items() if value is not None}
+    coordinates = getattr(config.parameterization.params, "coordinates", None)
+    where = f", in {coordinates} coordinates" if coordinates else ""
+    return f"{config.optimizer.name}{where}" + (f": {_recipe(keys)}" if keys else "")
 
 
 def _memory(plan: Plan) -> str:

@@ -45,7 +45,9 @@ def main(args: argparse.Namespace) -> int:
     """Run the subcommand."""
     left_out: list[LeftOut] = []
     loaded, config, source = _load(args, left_out.append)
+    settings = [_setting(text, left_out) for text in _echo(args)]
     if args.dry_run:
+        print(*settings, sep="\n", end="\n" * bool(settings), file=sys.stderr)
         return _dry_run(args, config, loaded)
 
     from wsopt.cli._progress import RichProgress
@@ -54,9 +56,8 @@ def main(args: argparse.Namespace) -> int:
 
     request = Request(config, source, loaded.registry, loaded.events, _command(args), args.resume)
     with StopSignals() as signals, RichProgress(should_stop=signals.should_stop) as progress:
-        for text in _echo(args):
-            about = [f" ({one})" for one in left_out if one.override == text.partition("=")[0].strip()]
-            progress.line(f"set     {text}{''.join(about)}")
+        for text in settings:
+            progress.line(text)
         try:
             folder = execute(request, progress)
         except (Interrupted, KeyboardInterrupt) as error:
@@ -108,6 +109,12 @@ def _echo(args: argparse.Namespace) -> list[str]:
     return [*args.overrides, *([f"budget={args.budget}"] if args.budget is not None else [])]
 
 
+def _setting(text: str, left_out: Sequence[LeftOut]) -> str:
+    """An override, with what it leaves out of the file."""
+    about = [f" ({one})" for one in left_out if one.override == text.partition("=")[0].strip()]
+    return f"set     {text}{''.join(about)}"
+
+
 def _command(args: argparse.Namespace) -> str:
     """The command that continues this run."""
     parts = ["wsopt", "run", *([str(args.file)] if args.file is not None else [])]
@@ -130,7 +137,7 @@ def _dry_run(args: argparse.Namespace, config: Config, loaded: LoadedPlugins) ->
     if args.json:
         print(json.dumps(plan.as_json(), indent=2))
     else:
-        print_plan(plan)
+        print_plan(plan, config)
     return ExitCode.OK
 
 

@@ -234,8 +234,8 @@ class Comparison:
         fixed_budget: by method: rows of (share of the budget, evaluations, best so far on the search split) at 10, 25,
             50 and 100 %.
         finals: by method and column: the winner (the validated one where there is one, else the best of the search
-            split) on the report split at the end. A run with more than the smallest budget counts where its curve has
-            a point there. What no run of a method was scored in is left out.
+            split) on the report split at the end. A run that went on after the smallest budget counts where its
+            curve has a point there. What no run of a method was scored in is left out.
         baselines: by name (``ema*``, ``last``, ``uniform``, ``best-single``, ``floor``) and column, over instances (an
             instance's value is the median over its runs).
         search: best so far on the search split, by method.

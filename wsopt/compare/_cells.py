@@ -126,7 +126,8 @@ class _Loader:
 
     def load(self) -> Cells:
         if not self.written.base.is_file():
-            text = f"{self.written.base} does not exist. Give the path of a config in TOML, from this file's folder"
+            what = "is no file" if self.written.base.is_dir() else "does not exist"
+            text = f"{self.written.base} {what}. Give the path of a config in TOML, from this file's folder"
             self._problem(("base",), text)
             self._raise()
         names = self._names_of_base()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from wsopt.config import expanded, parse_toml
 from wsopt.errors import ConfigError, InputError, Problem
 from wsopt.registry import did_you_mean
 
@@ -22,7 +23,8 @@ Path_ = tuple[str, ...]
 
 _MOST_LINES: Final = 3000
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLACE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
+_TAKEN: Final = ("cache", "scores", "trained")
+"""Folders that runs have beside them."""
 _MUST_BE = {
     "string_type": "must be text in quotes",
     "path_type": "must be text in quotes",
@@ -63,6 +65,8 @@ class ComparisonFile(BaseModel):
             raise ValueError(
                 f"must be letters, digits, '.', '_' and '-', beginning with a letter or digit, not {value!r}"
             )
+        if value in _TAKEN:
+            raise ValueError(f"{value!r} is a folder of the runs themselves; give another name")
         return value
 
     @field_validator("methods")
@@ -93,7 +97,7 @@ class Written:
     @property
     def base(self) -> Path:
         """The base config, from the current directory."""
-        return self.path.parent / self.file.base.expanduser()
+        return self.path.parent / expanded(self.file.base)
 
     @cached_property
     def lines(self) -> dict[Path_, int]:
@@ -121,7 +125,7 @@ def read_file(path: Path) -> Written:
         raise InputError(
             f"the comparison {path} {reason}. Give a TOML file, or the folders of finished runs."
         ) from error
-    raw = _parse(path, text)
+    raw = parse_toml(path, text)
     try:
         # JSON mode takes a list for a tuple and text for a path, and nothing else for anything.
         file = ComparisonFile.model_validate_json(json.dumps(raw, default=str), strict=True)
@@ -131,19 +135,6 @@ def read_file(path: Path) -> Written:
             [_translate(path, lines, raw, detail) for detail in error.errors(include_url=False)]
         ) from error
     return Written(path, text, raw, file)
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ConfigError([Problem(str(path), "", "is nested too deep")]) from error
-    except ValueError as error:
-        message = str(error)
-        place = _PLACE.search(message)
-        where = f"{path}:{place.group(1)}" if place and place.group(1) else str(path)
-        reason = message[: place.start()] if place else message
-        raise ConfigError([Problem(where, "", f"not valid TOML: {reason[:1].lower()}{reason[1:]}")]) from error
 
 
 def _translate(path: Path, lines: Mapping[Path_, int], raw: Mapping[str, Any], detail: ErrorDetails) -> Problem:

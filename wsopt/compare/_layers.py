@@ -9,6 +9,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
+from wsopt.config import expanded
 from wsopt.config.sections import PLAIN, Section, TopSection
 
 
@@ -108,4 +109,4 @@ def _paths() -> frozenset[str]:
 
 
 def _from(folder: Path, path: str) -> str:
-    return str((Path.cwd() / folder / Path(path).expanduser()).resolve())
+    return str((Path.cwd() / folder / expanded(path)).resolve())

@@ -82,8 +82,22 @@ def _load(path: Path) -> _Run:
     resolved = _resolved(path / "resolved.json")
     if not isinstance(record.provenance.get("checkpoints"), Mapping):
         raise InputError(f"{path / 'provenance.json'} does not name the checkpoints. Restore the file.")
+    packages = record.provenance.get("packages") or {}
+    wrong = {
+        "provenance.json: packages": None if isinstance(packages, Mapping) else packages,
+        "results.json: nfe": _unless_whole(record.results.get("nfe")),
+        "resolved.json: seed": _unless_whole(resolved.get("seed")),
+    }
+    for key, value in wrong.items():
+        if value is not None:
+            raise InputError(f"{path}/{key} is {str(value)[:40]!r}, which no run writes. Restore the file.")
     baselines = tuple(_events(path / "journal.jsonl", "baseline"))
     return _Run(record, resolved, baselines, tuple(_entries(path / "timings.jsonl")))
+
+
+def _unless_whole(value: object) -> object:
+    """`value`, unless it is a whole number or missing."""
+    return None if isinstance(value, int) else value
 
 
 def _resolved(path: Path) -> Mapping[str, Any]:
@@ -221,10 +235,12 @@ def _seconds(record: RunRecord, timings: Sequence[Mapping[str, Any]]) -> FloatAr
         seconds = entry.get("seconds")
         if entry.get("event") != "trial" or not isinstance(seconds, Mapping) or not seconds:
             continue
+        if not all(isinstance(one, int | float) for one in seconds.values()):
+            continue
         name = str(entry.get("trial"))
         stage = entry.get("stage", "search" if name.isdecimal() else "baselines")
         if stage in ("baselines", "search"):
-            measured[stage == "baselines", name] = sum(float(one) for one in seconds.values())
+            measured[stage == "baselines", name] = float(sum(seconds.values()))
     keys = [(True, trial.name) for trial in record.trace.baselines]
     keys += [(False, trial.name) for trial in record.trace.candidates]
     return np.array([measured.get(key, np.nan) for key in keys], dtype=np.float64)
@@ -232,5 +248,6 @@ def _seconds(record: RunRecord, timings: Sequence[Mapping[str, Any]]) -> FloatAr
 
 def _optimizer_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
     """Of the last session that searched: a resumed one asks and tells all former candidates again."""
-    entries = [entry["seconds"] for entry in timings if entry.get("event") == "optimizer" and "seconds" in entry]
-    return float(entries[-1]) if entries else 0.0
+    entries = [entry.get("seconds") for entry in timings if entry.get("event") == "optimizer"]
+    numbers = [one for one in entries if isinstance(one, int | float)]
+    return float(numbers[-1]) if numbers else 0.0

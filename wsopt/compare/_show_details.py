@@ -24,9 +24,16 @@ def targets(comparison: Comparison) -> Grid | None:
     notes = (
         "Expected running time: all evaluations spent, failures their whole budget, by the number of successes; "
         "(2/3): reached on two of three instances; >: on none within the budget.",
+        *_ladder_in_words(comparison),
     )
     grid = Grid("targets", "Evaluations to a target", ("method", *names), tuple(rows), notes=notes)
     return mark_best(grid, [True] * len(names))
+
+
+def _ladder_in_words(comparison: Comparison) -> tuple[str, ...]:
+    """What the numbered targets are, and that EMA* has to be beaten."""
+    ladder = comparison.manifest.get("targets")
+    return (f"EMA*: beaten, not only reached. 1 to 10: {ladder}.",) if ladder else ()
 
 
 def _running_time(comparison: Comparison, row: TargetRow | None) -> Entry:

@@ -11,14 +11,18 @@ _COUNTED: Final = (b'{"event":"baseline"', b'{"event":"told"')
 
 
 def is_finished(folder: Path, budget: int) -> bool:
-    """Whether a run folder holds the results of exactly this budget, and its journal ends with them."""
+    """Whether a run folder holds the results of exactly this budget, and its journal ends with them.
+
+    A search that ended by itself before its budget was spent is over, whatever larger budget is asked for.
+    """
     try:
         with (folder / "journal.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL))
             last = file.read().splitlines(keepends=True)[-1]
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         whole = last.endswith(b"\n") and json.loads(last)["event"] == "finished"
-        return bool(whole and results["budget"] == budget)
+        over = results["budget"] < budget and results["evaluations"] < results["budget"]
+        return bool(whole and (results["budget"] == budget or over))
     except (OSError, ValueError, LookupError, TypeError):
         return False
 

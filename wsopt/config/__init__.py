@@ -4,6 +4,7 @@ from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, Plugi
 from wsopt.config._former import LeftOut
 from wsopt.config._load import load_config
 from wsopt.config._schema import json_schema
+from wsopt.config._source import expanded, parse_toml
 from wsopt.config.params import FidParams, LcscParams, NoParams, Params, RandomParams
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "RandomParams",
     "ReportConfig",
     "difference",
+    "expanded",
     "json_schema",
     "load_config",
+    "parse_toml",
 ]

@@ -14,7 +14,7 @@ from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, Plugi
 from wsopt.config._former import LeftOut, leave_out_former
 from wsopt.config._locate import Key
 from wsopt.config._messages import Mistake, model_keys, show, validate
-from wsopt.config._source import Source
+from wsopt.config._source import Source, expanded
 from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, inner_model, own_keys
 from wsopt.config.params import NoParams
 from wsopt.config.sections import PLAIN, ObjectiveSection, Section, TopSection
@@ -280,7 +280,7 @@ class _Loader:
         named = own if isinstance(own, list) else []
         keys: list[Key] = [("plugins", index) for index, name in enumerate(named) if _can_be_path(name)]
         paths = [(self._path(key, named[int(key[1])]), key) for key in keys]
-        paths += [((Path.cwd() / Path(path).expanduser()).resolve(), None) for path in more]  # type: ignore[misc]
+        paths += [((Path.cwd() / expanded(path)).resolve(), None) for path in more]  # type: ignore[misc]
         files: dict[Path, PluginFile] = {}
         for path, key in paths:
             try:
@@ -304,7 +304,7 @@ class _Loader:
         return section.model_copy(update=found)
 
     def _path(self, key: Key, path: str | Path) -> Path:
-        return (Path.cwd() / self.source.folder(key) / Path(path).expanduser()).resolve()
+        return (Path.cwd() / self.source.folder(key) / expanded(path)).resolve()
 
     # ---- problems
 

@@ -164,13 +164,29 @@ def dotted(key: Key) -> str:
     return out
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` and ``~user`` as the folders that they mean; a user that does not exist stays as written."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def _parse(path: Path, text: str) -> dict[str, Any]:
-    if path.suffix == ".json":
-        return _parse_resolved(path, text)
+    return _parse_resolved(path, text) if path.suffix == ".json" else parse_toml(path, text)
+
+
+def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """The values of a TOML file.
+
+    Raises:
+        ConfigError: for text that is not TOML, or that nothing further on could show or walk through.
+    """
     try:
         values = tomllib.loads(text)
         if _too_deep(values):
             raise RecursionError
+        json.dumps(values, default=str)  # a number in hexadecimal digits can be too long to be shown
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         place = _PLACE.search(message)
@@ -227,6 +243,7 @@ def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
     try:
         parsed = tomllib.loads(f"value = {text}")
+        json.dumps(parsed, default=str)  # as in parse_toml
     except (ValueError, RecursionError):
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text

@@ -10,14 +10,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
+from wsopt.datasets import Dataset, DatasetSplit
 from wsopt.engines._evaluator import EvaluatorSpec
 from wsopt.engines._metrics import load_objective
 from wsopt.registry import Component, Kind
 from wsopt.types import SpaceInfo
 
-_PACKAGES: Final = ("wsopt", "torch", "numpy", "scipy", "scikit-learn", "mlxtend")
+_PACKAGES: Final = (
+    "wsopt", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "mlxtend", "diffusers", "transformers", "peft",
+)  # fmt: skip
+"""What scores are computed with: by wsopt, and by what plugins usually build on."""
 _PARTS: Final = (
     "checkpoints", "datasets", "diffusion", "engines", "families", "objectives", "parameterizations", "seeding.py",
     "tensors.py", "types.py", "weightspace",
@@ -28,8 +33,9 @@ _PARTS: Final = (
 def scoring_key(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> str:
     """Hexadecimal digest over all that decides the bits of a score, given split, samples and weights.
 
-    The content of the checkpoints and their layer groups; family, data, objective and its version, extractors,
-    references, quantisation; seed, batch size, how weights are merged, threads and device; versions and source code.
+    The content of the checkpoints and their layer groups; family, data with its images, objective and its version,
+    extractors, references, quantisation; seed, batch size, how weights are merged, threads and device; versions and
+    source code.
 
     Args:
         spec: what the evaluator was built from.
@@ -50,6 +56,7 @@ def _facts(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> dict[str, 
         "grouping": {key: value for key, value in grouping.items() if key != "coordinates"},
         "family": config.family.resolved(),
         "data": config.data.resolved(),
+        "images": _images(spec),
         "objective": config.objective.resolved(),
         "objective_version": load_objective(config, spec.registry).version,
         "validation": config.validation.reference,
@@ -65,6 +72,21 @@ def _facts(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> dict[str, 
         "plugins": sorted(plugin.sha256 for plugin in config.plugins),
         "code": _code(components),
     }
+
+
+def _images(spec: EvaluatorSpec) -> dict[str, str]:
+    """Digests of the splits of the data that scores depend on: a plugin's may lie in files that change."""
+    config = spec.config
+    splits: set[DatasetSplit | None] = {"train"} if config.weightspace.batchnorm == "recalculate" else set()
+    if load_objective(config, spec.registry).needs == "features":
+        splits |= {config.objective.reference, config.validation.reference, *config.report.references}
+    dataset: Dataset = spec.registry.make("dataset", config.data)
+    digests: dict[str, str] = {}
+    for split in sorted(split for split in splits if split is not None):
+        images = np.ascontiguousarray(dataset.images(split))
+        content = hashlib.sha256(images.data).hexdigest()
+        digests[split] = f"{images.dtype} {images.shape} {content}"
+    return digests
 
 
 def _components(spec: EvaluatorSpec, info: SpaceInfo) -> list[Component]:

@@ -161,7 +161,8 @@ def _timing(entries: Sequence[Row]) -> Row:
     """Mean seconds by stage of one evaluation on the search split, of those that were not remembered."""
     trials = [entry["seconds"] for entry in entries if entry.get("stage") in ("baselines", "search")]
     trials = [seconds for seconds in trials if seconds]
-    optimizer = sum(entry["seconds"] for entry in entries if entry.get("event") == "optimizer")
+    # A resumed session asks and tells everything again: the last one's seconds are those of the whole search.
+    optimizer = [entry["seconds"] for entry in entries if entry.get("event") == "optimizer"][-1:]
     remembered = {"remembered": sum(bool(entry.get("remembered")) for entry in entries)}
     if not trials:
         return {"seconds_per_evaluation": None, "split": {}, **remembered}
@@ -169,7 +170,7 @@ def _timing(entries: Sequence[Row]) -> Row:
         stage: sum(seconds.get(stage, 0.0) for seconds in trials) / len(trials)
         for stage in ("merge", "sample", "features", "distance")
     }
-    split["optimizer"] = optimizer / len(trials)
+    split["optimizer"] = sum(optimizer) / len(trials)
     return {"seconds_per_evaluation": sum(split.values()), "split": split, **remembered}
 
 

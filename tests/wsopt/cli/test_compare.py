@@ -89,6 +89,13 @@ def test_the_plan(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "resolve to the same run" in capsys.readouterr().err
 
 
+def test_a_budget_that_is_spent_already_is_told(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(toy / "toys.toml"), "--dry-run", "--set", "budget=13"]) == 0
+    said = capsys.readouterr().out
+    assert "26 in all, 0 of them still to do" in said
+    assert "lcsc (seed=1): 14 evaluations done, more than its budget of 13, which is refused" in said
+
+
 def test_finished_runs_are_compared(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(path) for path in runs(toy)]
     before = sorted(tmp_path.iterdir())
@@ -136,6 +143,10 @@ def test_a_failure_is_told_and_the_rest_compared(toy: Path, capfd: pytest.Captur
         (["{toy}"], "has no journal.jsonl, so it is not a run folder"),
         (["{toy}/toys.toml", "--reference", "lcsc"], "--reference is for run folders"),
         (["{run}", "--reference", "x"], "'x'"),
+        (["{run}", "--output", "{toy}/toys.toml"], "toys.toml is not a folder. Give another one"),
+        (["{run}", "--output", "{toy}/toys.toml/out"], "toys.toml is not a folder. Give another one"),
+        (["{run}", "--output", "{run}"], "is the folder of a run, whose figures would be overwritten"),
+        (["{toy}/toys.toml", "--output", "{run}"], "is the folder of a run, whose figures would be overwritten"),
     ],
 )
 def test_wrong_arguments(toy: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,7 +195,13 @@ def test_mistakes_of_tables(folder: Path, text: str, expected: str) -> None:
         ('name = "a b"\nbase = "base.toml"\n', "toys.toml:1: name: must be letters, digits"),
         ('name = "a"\n', "toys.toml: base: missing: give the config that every cell begins with"),
         ('name = "a"\nbase = "no.toml"\n', "toys.toml:2: base: no.toml does not exist. Give the path"),
-        ('name = "a"\nbase = \n', "toys.toml:2: not valid TOML: invalid value"),
+        ('name = "a"\nbase = "~no_such_user/a.toml"\n', "toys.toml:2: base: ~no_such_user/a.toml does not exist"),
+        ('name = "a"\nbase = ".."\n', "toys.toml:2: base: .. is no file. Give the path of a config in TOML"),
+        ('name = "scores"\nbase = "base.toml"\n', "toys.toml:1: name: 'scores' is a folder of the runs themselves"),
+        ('name = "a"\nbase = \n', "toys.toml:2: not valid TOML at column 8: invalid value"),
+        (HEAD + f"jobs = 0x{'f' * 6000}\n", "toys.toml: has a number with thousands of digits"),
+        (HEAD + f"common.a = {'[' * 200}{']' * 200}\n", "toys.toml: is nested more than 100 levels deep"),
+        (HEAD + f"common{'.a' * 3000} = 1\n", "toys.toml: is nested more than 100 levels deep"),
     ],
 )
 def test_mistakes_of_the_top(folder: Path, head: str, expected: str) -> None:

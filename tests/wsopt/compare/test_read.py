@@ -147,6 +147,9 @@ def test_a_missing_file_is_named(spoil: Callable[..., Path], file: str) -> None:
         ("resolved.json", lambda text: "[]", "resolved.json has no section optimizer"),
         ("resolved.json", edited(plugins=[{"path": "x"}]), "resolved.json: plugins is no list"),
         ("provenance.json", edited(checkpoints=None), "provenance.json does not name the checkpoints"),
+        ("provenance.json", edited(packages=["torch"]), "provenance.json: packages is \"['torch']\""),
+        ("results.json", edited(nfe="q"), "results.json: nfe is 'q'"),
+        ("resolved.json", edited(seed="one"), "resolved.json: seed is 'one'"),
         ("journal.jsonl", lambda text: "{\n" + text, "journal.jsonl:1: "),
     ],
 )
@@ -199,7 +202,8 @@ def test_what_was_not_measured_has_no_seconds(spoil: Callable[..., Path], runs: 
         for entry in lines:
             if entry.get("stage") == "baselines":
                 entry["seconds"] = {}
-        again = [{"event": "optimizer", "seconds": 0.125}]
+        broken = [{"event": "trial", "stage": "search", "trial": "0", "seconds": {"merge": "x"}}]
+        again = [*broken, {"event": "optimizer", "seconds": 0.125}, {"event": "optimizer", "seconds": None}]
         return "".join(json.dumps(entry) + "\n" for entry in lines + again) + '{"event": "tri'
 
     (cell,) = read_runs([spoil("timings.jsonl", remembered)])

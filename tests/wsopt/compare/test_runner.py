@@ -293,6 +293,10 @@ def test_when_a_folder_is_finished(tmp_path: Path) -> None:
     assert not is_finished(run_folder, 3)
     write(run_folder, "\n")
     assert is_finished(run_folder, 3)
+    (run_folder / "results.json").write_text('{"budget": 3, "evaluations": 3}')
     assert not is_finished(run_folder, 4)
+    (run_folder / "results.json").write_text('{"budget": 3, "evaluations": 2}')  # the search ended by itself
+    assert is_finished(run_folder, 4)
+    assert not is_finished(run_folder, 2)
     (run_folder / "results.json").write_text("{")
     assert not is_finished(run_folder, 3)

@@ -194,6 +194,12 @@ def test_p_from_six_pairs_on() -> None:
     assert [entry.text for entry in mixed.rows[-1][1]][-2:] == ["—", "—"]
 
 
+def test_the_numbered_targets_are_explained() -> None:
+    grid = targets(make_comparison(manifest={"targets": "10 targets per instance"}))
+    assert grid is not None
+    assert grid.notes[1:] == ("EMA*: beaten, not only reached. 1 to 10: 10 targets per instance.",)
+
+
 def test_notes_name_what_was_forced_and_what_is_missing() -> None:
     made = make_comparison(3, 3)
     made = replace(

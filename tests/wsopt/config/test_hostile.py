@@ -54,6 +54,7 @@ def loader(write: Callable[[str], Path], registry: Registry) -> Loader:
         ("budget", "07:00:00", "must be a whole number, not 07:00:00"),
         ("family.network", "2020-01-01", "must be a section of its own, not 2020-01-01"),
         ("budget", "9" * 5000, "must be a whole number, not "),
+        ("budget", f"0x{'f' * 5000}", "must be a whole number, not '0xfff"),
         ("budget", "[" * 200 + "]" * 200, "is nested more than 100 levels deep"),
         (".".join("a" * 200), "1", "is nested more than 100 levels deep"),
     ],
@@ -76,12 +77,18 @@ def test_a_date_where_one_is_wanted() -> None:
     ("text", "said"),
     [
         (f"budget = {'9' * 5000}", "has a number with thousands of digits"),
+        (f"budget = 0x{'f' * 5000}", "has a number with thousands of digits"),
         (f"a = {'[' * 5000}{']' * 5000}", "is nested more than 100 levels deep"),
         (f"{'.'.join('a' * 3000)} = 1", "is nested more than 100 levels deep"),
     ],
 )
 def test_toml_that_is_too_much_for_a_reader(loader: Loader, text: str, said: str) -> None:
     assert loader.problems(text) == [f"c.toml: {said}"]
+
+
+def test_a_user_that_does_not_exist(loader: Loader, minimal: str) -> None:
+    config = loader.load(minimal, ("checkpoints.path", "~no_such_user/x"))
+    assert config.checkpoints.path == Path.cwd() / "~no_such_user" / "x"
 
 
 def test_a_byte_order_mark_is_passed_over(loader: Loader, minimal: str, tmp_path: Path) -> None:

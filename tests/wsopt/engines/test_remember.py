@@ -16,6 +16,7 @@ import torch
 
 from toy_run import request_for, write_checkpoints, write_toml
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
+from wsopt.datasets import Digits
 from wsopt.engines import EvaluatorSpec, InProcessEngine, RememberingEngine
 from wsopt.objectives import FrechetDistance, Pixels
 from wsopt.registry import Registry
@@ -196,6 +197,16 @@ def test_another_version_of_the_objective_or_extractor_is_another_score(
     engine, inside = started(folder)
     list(engine.evaluate(jobs(folder)))
     assert inside.asked == [0, 1, 2, 3]
+
+
+def test_other_images_of_the_reference_are_scored_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's data set may read files, and the config that names them stays as it is."""
+    original = Digits.images
+    asked(folder)
+    assert asked(folder) == []
+    for split, expected in (("validation", []), ("train", [0])):
+        monkeypatch.setattr(Digits, "images", lambda self, of, s=split: original(self, of) * (0.5 if of == s else 1))
+        assert asked(folder) == expected
 
 
 FAMILY = """

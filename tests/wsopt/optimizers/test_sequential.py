@@ -32,7 +32,7 @@ def test_the_next_candidate_waits_for_the_former(name: str) -> None:
 
 def steps(outcomes: list[float | None], **params: float) -> list[float]:
     """The step before each child, from the noise that the same generator draws."""
-    settings = OnePlusOneParams(**params)
+    settings = OnePlusOneParams.model_validate(params)
     optimizer = OnePlusOneSearch(settings, space(), [start(10.0)], generator(0), 100)
     noise, parent, found = generator(0), np.zeros(D), []
     for outcome in outcomes:

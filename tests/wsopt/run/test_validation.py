@@ -206,6 +206,12 @@ def test_a_failed_validation_is_recorded_and_never_chosen(
         assert found["validation"]["chosen"]["shrinkage"] == 0.0
 
 
+def test_the_search_is_the_same_without_validation(whole: RunFolder, home: Path) -> None:
+    plain = run(home, ON[0], ("name", "unvalidated"))
+    for kind in ("baseline", "asked", "told"):
+        assert events(plain, kind) == events(whole, kind)
+
+
 def test_without_validation_there_is_nothing_of_it(home: Path) -> None:
     folder = run(home, ("name", "plain"), ("budget", "14"))
     found = results(folder)
