@@ -76,7 +76,7 @@ def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     listed = re.findall(r"^    (\w+) +\w", out, re.MULTILINE)
-    assert listed[:7] == ["run", "report", "inspect", "merge", "validate", "plugins", "schema"]
+    assert listed[:8] == ["run", "report", "compare", "inspect", "merge", "validate", "plugins", "schema"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from wsopt.types import FloatArray, Result, Start
 def search(optimizer: str, dimension: int = 4, budget: int = 100, start: float = 0.0) -> NevergradSearch:
     x = np.full(dimension, start)
     starts = [Start("a", x, sphere(x)), Start("bad", x + 9, sphere(x + 9))]
-    settings = NevergradParams(optimizer=optimizer)
+    settings = NevergradParams(optimizer=optimizer, step=0.1)
     return NevergradSearch(settings, SearchSpace(dimension, np.ones(dimension)), starts, generator(0), budget)
 
 
