@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsopt.cli._shared import _override, add_plugin_argument, print_subjects
+from wsopt.cli._shared import add_plugin_argument, add_set_argument, print_subjects
 from wsopt.errors import ExitCode, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="FILE|RUN", help="one comparison in TOML, or folders of finished runs"
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        metavar="KEY=VALUE",
-        type=_override,
-        action="append",
-        default=[],
-        help="override one key of every run's config, such as budget=100 (repeatable; with FILE)",
-    )
+    add_set_argument(parser, "override one key of every run's config, such as budget=100 (repeatable; with FILE)")
     add_plugin_argument(parser)
     parser.add_argument("--jobs", type=_positive, metavar="N", help="runs at a time (with FILE)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the comparison's own files")

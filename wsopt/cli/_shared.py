@@ -29,6 +29,12 @@ class Loaded:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add FILE, ``--set`` and ``--plugin``."""
     parser.add_argument("file", metavar="FILE", type=Path, help="the TOML config of a run")
+    add_set_argument(parser, "override one key of the file, as in --set optimizer.iter=10; may be repeated")
+    add_plugin_argument(parser)
+
+
+def add_set_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--set KEY=VALUE``: pairs of texts in ``overrides``, in the order given; `what` is its help."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -36,9 +42,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         type=_override,
         action="append",
         default=[],
-        help="override one key of the file, as in --set optimizer.iter=10; may be repeated",
+        help=what,
     )
-    add_plugin_argument(parser)
 
 
 def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
