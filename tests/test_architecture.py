@@ -36,8 +36,8 @@ GRAPH: dict[str, set[str]] = {
     # The abstractions: they know the records, not each other.
     "checkpoints": {"errors", "files", "tensors"},
     "datasets": {"errors"},
-    "families": {"datasets", "errors", "progress", "seeding", "types"},
-    "objectives": {"config", "datasets", "errors", "seeding", "types"},
+    "families": {"config", "datasets", "errors", "progress", "seeding", "types"},
+    "objectives": {"config", "datasets", "errors", "files", "progress", "seeding", "types"},
     "optimizers": {"config", "errors", "types"},
     "parameterizations": {"config", "errors", "types"},
     "weightspace": {"checkpoints", "errors", "files", "tensors", "types"},
@@ -56,8 +56,8 @@ GRAPH: dict[str, set[str]] = {
         "checkpoints", "config", "errors", "files", "parameterizations", "progress", "registry", "run", "tensors",
         "types", "weightspace",
     },
-    "cli": {"checkpoints", "compare", "config", "errors", "merge", "plugin_manager", "progress", "registry", "report",
-            "run"},
+    "cli": {"checkpoints", "compare", "config", "errors", "merge", "objectives", "plugin_manager", "progress",
+            "registry", "report", "run"},
     "testing": {"checkpoints", "errors", "families", "hookspecs", "parameterizations", "seeding", "tensors", "types"},
 }  # fmt: skip
 """Package or module of wsopt -> the others that it imports, function-local and type-checking imports included."""

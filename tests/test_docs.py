@@ -21,17 +21,32 @@ from wsopt import hookspecs
 from wsopt.cli import main
 from wsopt.config import load_config
 from wsopt.config.params import (
+    CallableFeaturesParams,
+    CallableParams,
+    ClipParams,
+    ClipScoreParams,
     CmaesParams,
     CoordinateParams,
     DifferenceParams,
+    Dinov2Params,
     DirectParams,
     FidParams,
+    ImageRewardParams,
+    InceptionParams,
+    InceptionScoreParams,
+    KidParams,
     LayerwiseParams,
     LcscParams,
     LoraParams,
+    ModuleParams,
     NevergradParams,
     OnePlusOneParams,
+    PickScoreParams,
+    PrecisionParams,
     RandomParams,
+    RecallParams,
+    TorchmetricsParams,
+    WinRateParams,
 )
 from wsopt.config.sections import (
     BaselinesSection,
@@ -62,6 +77,7 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[family]": (None, "required"),
     "[family] cd": (CDParams, None),
     "[family] cd: [family.network]": (NetworkParams, None),
+    "[family] module": (ModuleParams, None),
     "[train] cd": (CDRecipe, None),
     "[checkpoints]": (CheckpointsSection, None),
     "[weightspace]": (WeightspaceSection, None),
@@ -79,6 +95,21 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[optimizer] random": (RandomParams, None),
     "[objective]": (ObjectiveSection, '`"fid"`'),
     "[objective] fid": (FidParams, None),
+    "[objective] kid": (KidParams, None),
+    "[objective] precision": (PrecisionParams, None),
+    "[objective] recall": (RecallParams, None),
+    "[objective] inception-score": (InceptionScoreParams, None),
+    "[objective] pickscore": (PickScoreParams, None),
+    "[objective] image-reward": (ImageRewardParams, None),
+    "[objective] clip-score": (ClipScoreParams, None),
+    "[objective] win-rate": (WinRateParams, None),
+    "[objective] torchmetrics": (TorchmetricsParams, None),
+    "[objective] callable": (CallableParams, None),
+    "[features.NAME]": (None, "NAME"),
+    "[features.NAME] inception": (InceptionParams, None),
+    "[features.NAME] clip": (ClipParams, None),
+    "[features.NAME] dinov2": (Dinov2Params, None),
+    "[features.NAME] callable": (CallableFeaturesParams, None),
     "[baselines]": (BaselinesSection, None),
     "[search]": (SearchSection, None),
     "[validation]": (ValidationSection, None),
@@ -191,10 +222,10 @@ def test_every_built_in_component_with_parameters_has_a_table() -> None:
     registry = load_plugins([]).registry
     models = {
         model
-        for kind in ("objective", "optimizer", "parameterization", "family", "dataset")
+        for kind in ("objective", "optimizer", "parameterization", "family", "dataset", "extractor")
         for component in registry.all(kind)
         for model in (component.params, component.recipe)
-        if model is not None
+        if model is not None and model.model_fields
     }
     assert models <= {model for model, _ in SECTIONS.values()}
 
@@ -270,7 +301,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSOPT_STRICT_PLUGINS", "1")
         assert main([*argv, "--plugin", str(PLUGIN), "--plugin", str(folder / "log_csv.py")]) == 0
-    (run,) = [path for path in (folder / "runs").iterdir() if path.name != "scores"]
+    (run,) = [path.parent for path in (folder / "runs").glob("*/journal.jsonl")]
     return RunFolder(run)
 
 

@@ -67,7 +67,7 @@ def finish(output: Path, *extra: str) -> tuple[Path, str]:
 
 
 def folder_in(output: Path) -> Path:
-    (folder,) = [path for path in output.iterdir() if path.name not in ("trained", "scores")]
+    (folder,) = [path.parent for path in output.glob("*/journal.jsonl")]
     return folder
 
 

@@ -10,7 +10,6 @@ broken plugin an error.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,17 @@ import pluggy
 import wsopt
 from wsopt import hookspecs
 from wsopt.errors import InputError, PluginError
-from wsopt.registry import HOOKS, BrokenPlugin, Component, Kind, Registry, describe, did_you_mean, plugin_source
+from wsopt.registry import (
+    HOOKS,
+    BrokenPlugin,
+    Component,
+    Kind,
+    Registry,
+    describe,
+    did_you_mean,
+    import_file,
+    plugin_source,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -267,16 +276,4 @@ def _load_file(path: Path, digest: str) -> ModuleType:
     # In sys.modules, so that the targets it registers can be imported by name; the digest keeps versions apart.
     address = f"{path.resolve()}\n{digest}"
     name = f"wsopt_file_{hashlib.sha256(address.encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file (its name must end in .py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return import_file(path, name)

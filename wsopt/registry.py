@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from wsopt.errors import MissingDependencyError, PluginError, UnknownNameError, WsoptError
@@ -42,7 +46,11 @@ LABELS: Final[dict[Kind, str]] = {
 """What messages call a kind."""
 
 RESERVED: Final[dict[Kind, frozenset[str]]] = {
-    kind: frozenset({"name", "features", "reference", "quantize"} if kind == "objective" else {"name"})
+    kind: frozenset(
+        {"name", "label", "features", "reference", "preset", "quantize", "parts", "weight"}
+        if kind == "objective"
+        else {"name"}
+    )
     for kind in KINDS
 }
 """Keys of a component's config section that its params model cannot have."""
@@ -235,6 +243,27 @@ class Registry:
 
     def _known(self, kind: Kind) -> str:
         return ", ".join(sorted(component.address for component in self._components[kind])) or "none"
+
+
+def import_file(path: Path, name: str) -> ModuleType:
+    """A Python file as the module `name`, which stays in sys.modules so that what it defines can be found by name.
+
+    Raises:
+        ImportError: for a file that is no Python file, and whatever the file raises.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file (its name must end in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def did_you_mean(name: str, known: Sequence[str], limit: int = 3) -> str:

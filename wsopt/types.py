@@ -92,11 +92,18 @@ class Score:
         value: in the objective's own units and direction.
         stderr: standard error of `value` over the random samples (block jackknife); None where not defined.
         samples: number of generated samples it was computed from (0 for objectives on weights).
+        debiased: `value` extrapolated to infinitely many samples; None where it has no bias, or was not asked for.
+        replicates: `value` without each block of samples in turn (`Objective.replicates`), so that the difference of
+            two scores on the same noise has a standard error of its own; empty where not defined or not asked for.
+        interval: both ends of a 95 % interval that says more than the standard error (of a share); None without.
     """
 
     value: float
     stderr: float | None
     samples: int
+    debiased: float | None = None
+    replicates: tuple[float, ...] = ()
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +116,15 @@ class Batch:
         indices: the N sample indices within the split; they decide noise, label and prompt.
         conditions: N labels or prompts, or None for an unconditional model.
         features: ``[N, d]`` float32 where the objective needs features, else None.
+        extracted: everything that was extracted from these images, by (name of the features, output); what an objective
+            of several feature spaces takes its parts' features from.
     """
 
     images: Tensor
     indices: Sequence[int]
     conditions: Sequence[Any] | None = None
     features: Tensor | None = None
+    extracted: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +151,39 @@ Target: TypeAlias = Coefficients | WeightsFile
 
 
 @dataclass(frozen=True)
+class Partial:
+    """A score from the first samples of a split only.
+
+    Args:
+        samples: how many.
+        value: the objective's value.
+        replicates: the value without each jackknife block in turn (`Objective.replicates`); empty where not defined.
+    """
+
+    samples: int
+    value: float
+    replicates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Race:
+    """When an evaluation may be given up early.
+
+    Args:
+        stages: sample counts at which the score so far is looked at, ascending, each below the job's samples.
+        rival: scores at those counts of the one that a candidate has to beat; empty where there is none, so that the
+            candidate's own partial scores are recorded and nothing is given up.
+        sign: 1 where the objective is minimised, -1 where it is maximised.
+        margin: standard errors of the paired difference by which a candidate must be behind to be given up.
+    """
+
+    stages: tuple[int, ...]
+    rival: tuple[Partial, ...] = ()
+    sign: float = 1.0
+    margin: float = 3.0
+
+
+@dataclass(frozen=True)
 class Job:
     """One evaluation to do.
 
@@ -153,6 +196,7 @@ class Job:
             width and `slot` decides block and row, so a candidate's merge rounds alike however its run was interrupted.
         remember: whether other runs on the same checkpoints are likely to ask for the same scores (a baseline, anything
             on the report split), so that an engine may answer from what was scored before.
+        race: when it may be given up early; None never.
     """
 
     id: int
@@ -161,16 +205,26 @@ class Job:
     samples: int
     slot: int = 0
     remember: bool = False
+    race: Race | None = None
 
 
 @dataclass(frozen=True)
 class MetricScore:
-    """A score with everything that makes it comparable: which metric, features, reference and quantisation."""
+    """A score with what makes it comparable.
+
+    Args:
+        metric: the metric's label, or the registered name of its objective.
+        features: what its features are called in the config; None where it looks at none.
+        reference: name of the real data that it compares with (``digits/train``, or a file's name); None without.
+        score: the score.
+        direction: which way is better.
+    """
 
     metric: str
     features: str | None
     reference: str | None
     score: Score
+    direction: Direction = "minimize"
 
 
 @dataclass(frozen=True)
@@ -182,9 +236,13 @@ class Outcome:
         scores: one entry per metric of the split, the search's own metric first; empty when failed.
         seconds: wall-clock seconds by stage: merge, sample, features, distance.
         failure: why there is no score; None when there is one.
+        partials: scores of the search's own metric at the stages of the race that were reached.
+        given_up: whether a race ended it early, so that the last of `partials` is all there is; `scores` is empty then.
     """
 
     id: int
     scores: tuple[MetricScore, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
+    partials: tuple[Partial, ...] = ()
+    given_up: bool = False

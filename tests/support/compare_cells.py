@@ -56,7 +56,7 @@ def resolved_config(method: str, seed: int, budget: int, samples: int) -> dict[s
         "checkpoints": {"path": None, "window": None, "interval": None, "kind": None},
         "weightspace": {"dtype": "float32", "width": 16},
         "parameterization": {"name": "difference"}, "optimizer": {"name": method.split(",")[0]},
-        "objective": {"name": "fid", "features": "digits", "reference": "train", "quantize": "round", "blocks": 10},
+        "objective": {"name": "fid", "features": "digits", "reference": "train", "quantize": "round", "preset": None},
         "baselines": {"singles": 2, "ema_rates": [0.9, 0.99]},
         "search": {"samples": samples, "batch_size": 250, "starts": ["ema-*"]},
         "validation": {"samples": 0}, "report": {"samples": 5000, "features": ["digits"], "references": ["train"]},

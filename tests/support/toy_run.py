@@ -38,7 +38,6 @@ mutation_scale = 0.1
 name = "fid"
 features = "pixels"
 reference = "train"
-blocks = 4
 
 [baselines]
 ema_rates = [0.9, 0.95]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import wsopt
-from wsopt.cli import _compare, _inspect, _merge, _plugins, _report, _run, _schema, _validate
+from wsopt.cli import _compare, _inspect, _merge, _plugins, _reference, _report, _run, _schema, _validate
 from wsopt.errors import ConfigError, ExitCode, Interrupted, PluginError, WsoptError
 
 _BROKEN_PIPE: Final = 128 + 13  # what a shell reports for a program that SIGPIPE ended
@@ -32,6 +32,7 @@ _COMMANDS: Final[dict[str, Command]] = {
     "compare": _compare,
     "inspect": _inspect,
     "merge": _merge,
+    "reference": _reference,
     "validate": _validate,
     "plugins": _plugins,
     "schema": _schema,

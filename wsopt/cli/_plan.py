@@ -24,6 +24,9 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
     """Pairs of subject and text."""
     found = plan.checkpoints
     evaluations, seconds = plan.evaluations, plan.seconds
+    samples, reported = evaluations["samples"], evaluations["report_samples"]
+    sampled = f" of {samples:,} samples, {plan.nfe} NFE" if samples else ""
+    each = f", {reported:,} samples each" if reported else ""
     lines = [
         ("run", f"{plan.folder} ({'continues' if plan.exists else 'new'})"),
         (
@@ -36,10 +39,10 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ("memory", _memory(plan)),
         (
             "budget",
-            f"{evaluations['budget']} evaluations of {evaluations['samples']:,} samples, {plan.nfe} NFE: "
+            f"{evaluations['budget']} evaluations{sampled}: "
             f"{evaluations['baselines']} baselines, {evaluations['search']} search",
         ),
-        ("report", f"about {evaluations['report']} sets of weights, {evaluations['report_samples']:,} samples each"),
+        ("report", f"about {evaluations['report']} sets of weights{each}"),
         (
             "time",
             f"{duration(seconds['evaluation'])} per evaluation (one batch timed; merge and score not in it): "

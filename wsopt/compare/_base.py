@@ -26,7 +26,7 @@ class CellRecord:
         method: what is compared: all of the config but the instance, by its short name.
         instance: what methods are paired on: the checkpoints and the noise, by a short name (``train.seed=4``).
         losses: ``[N]`` float64, the minimised number of every evaluation on the search split, baselines first, in the
-            order of the journal; NaN where it failed.
+            order of the journal; NaN where it failed, or was given up by a race.
         combination: ``[N]`` bool, False for what is no combination of the checkpoints (a training-time EMA).
         baselines: how many of them are baselines.
         sign: +1 where the objective is minimised, -1 where maximised: loss = sign * value.
@@ -65,6 +65,11 @@ class CellRecord:
     resolved: Mapping[str, Any]
     provenance: Mapping[str, Any]
     results: Mapping[str, Any]
+
+    @property
+    def given_up(self) -> int:
+        """Number of candidates whose evaluation a race ended early: they have no loss, and did not fail."""
+        return int((self.results.get("race") or {}).get("given_up", 0))
 
     def best_so_far(self) -> FloatArray:
         """``[N]`` lowest loss of the combinations up to each evaluation; NaN before the first."""

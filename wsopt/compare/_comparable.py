@@ -15,8 +15,8 @@ Spoiled = tuple[Literal["search", "report"], ...]
 
 _WINDOW = ("checkpoints.window", "checkpoints.interval", "checkpoints.steps")
 _STREAM = ("checkpoints.kind", "checkpoints.rate", "checkpoints.width", "checkpoints.part")
-_SECTIONS = ("data.", "family.", "train.", "objective.")
-_KEYS = (*_STREAM, "search.samples", "report.samples", "report.features", "report.references")
+_SECTIONS = ("data.", "family.", "train.", "features.", "objective.")
+_KEYS = (*_STREAM, "search.samples", "report.samples", "report.features", "report.references", "report.metrics")
 _SEARCH_ONLY = ("search.samples", "objective.features", "objective.reference")
 """Settings of the search split alone: the report split is scored in its own features against its own references."""
 _BOTH: Spoiled = ("search", "report")

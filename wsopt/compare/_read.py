@@ -225,6 +225,7 @@ def _row(entry: Mapping[str, Any]) -> ScoreRow:
         value=float(entry["value"]),
         stderr=None if stderr is None else float(stderr),
         samples=int(entry.get("samples") or 0),
+        minimize={"minimize": True, "maximize": False}.get(entry.get("direction") or ""),
     )
 
 

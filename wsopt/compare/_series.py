@@ -24,6 +24,9 @@ Runs = Mapping[str, CellRecord]
 
 def direction(cell: CellRecord, column: Column) -> float | None:
     """+1 where a smaller score of `column` is better, -1 where a larger one is, None where it is not known."""
+    told = next((row.minimize for row in cell.rows if row.column == column and row.minimize is not None), None)
+    if told is not None:
+        return 1.0 if told else -1.0
     if column[0] == (cell.results.get("objective") or {}).get("name"):
         return cell.sign
     return 1.0 if column[0] in _MINIMIZED else None
@@ -122,7 +125,9 @@ def gap(method: str, runs: Runs, column: Column | None, budget: int) -> GapRow:
 def _images(cell: CellRecord) -> int:
     """Generated over the search, for validation too."""
     validation = cell.results.get("validation") or {}
-    return len(cell.losses) * cell.samples + int(validation.get("evaluations", 0)) * int(validation.get("samples", 0))
+    saved = float((cell.results.get("race") or {}).get("samples_saved", 0.0))
+    searched = round(len(cell.losses) * cell.samples * (1 - saved))
+    return searched + int(validation.get("evaluations", 0)) * int(validation.get("samples", 0))
 
 
 def _value(rows: Sequence[ScoreRow], column: Column) -> float | None:

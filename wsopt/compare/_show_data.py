@@ -158,7 +158,7 @@ def _field(value: object) -> object:
 
 
 def _failed(cell: CellRecord) -> int:
-    return int((~np.isfinite(cell.losses)).sum())
+    return int((~np.isfinite(cell.losses)).sum()) - cell.given_up
 
 
 def _final(cell: CellRecord) -> float | None:

@@ -108,7 +108,9 @@ def minimizes(comparison: Comparison, column: Column | None) -> bool | None:
     """Whether smaller is better in a column; None where it is not known of a metric."""
     if column is None or column[0] == search_column(comparison)[0]:
         return comparison.minimize
-    return True if column[0] in ("fid", "kid", "fcd") else None
+    rows = (row for cell in comparison.cells for row in cell.rows if row.column == column)
+    told = next((row.minimize for row in rows if row.minimize is not None), None)
+    return True if told is None and column[0] in ("fid", "kid", "fcd") else told
 
 
 def search_column(comparison: Comparison) -> tuple[str | None, str | None, str | None]:

@@ -100,7 +100,7 @@ def _notes(
     if early:
         ended = "run ended" if len(early) == 1 else "runs ended"
         yield f"{len(early)} {ended} before the budget was spent; a target that was missed is charged with all of it."
-    failed = sum(int((cell.losses != cell.losses).sum()) for cell in cells)
+    failed = sum(int((cell.losses != cell.losses).sum()) - cell.given_up for cell in cells)
     if failed:
         yield f"{failed:,} of {sum(len(cell.losses) for cell in cells):,} evaluations failed; they are charged."
     if any(len({cell.baselines for cell in cells if cell.instance == name}) > 1 for name in instances):

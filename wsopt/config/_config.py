@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from wsopt.config.sections import (
+    SPLITS,
     BaselinesSection,
     CheckpointsSection,
+    Preset,
     Quantize,
-    ReferenceSplit,
     ReportSection,
     SearchSection,
     ValidationSection,
@@ -39,21 +40,52 @@ class ComponentConfig(_Frozen):
         return {"name": self.name, **self.params.model_dump(mode="json")}
 
 
-class ObjectiveConfig(ComponentConfig):
-    """The objective, its feature extractor and what it is compared with."""
+class MetricConfig(ComponentConfig):
+    """An objective, its feature extractor and what it is compared with.
 
-    features: str | None
-    reference: ReferenceSplit | None
-    quantize: Quantize
+    `reference` is a split of the data set, or the absolute path of a file.
+    """
+
+    label: str | None = None
+    features: str | None = None
+    reference: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What tables call it: the label, or the objective's name."""
+        return self.label or self.name
+
+    def _own(self) -> dict[str, Any]:
+        return {"label": self.label, "features": self.features, "reference": self.reference}
 
     def resolved(self) -> dict[str, Any]:
         """The section as plain JSON values."""
-        own = {"features": self.features, "reference": self.reference, "quantize": self.quantize}
-        return {"name": self.name, **own, **self.params.model_dump(mode="json")}
+        return {"name": self.name, **self._own(), **self.params.model_dump(mode="json")}
+
+
+class PartConfig(MetricConfig):
+    """One of the objectives that are summed."""
+
+    weight: float = 1.0
+
+    def _own(self) -> dict[str, Any]:
+        return {**super()._own(), "weight": self.weight}
+
+
+class ObjectiveConfig(MetricConfig):
+    """The objective that is searched for, and the conventions of every score of the run."""
+
+    preset: Preset | None = None
+    quantize: Quantize
+    parts: tuple[PartConfig, ...] = ()
+
+    def _own(self) -> dict[str, Any]:
+        parts = [part.resolved() for part in self.parts]
+        return {**super()._own(), "preset": self.preset, "quantize": self.quantize, "parts": parts}
 
 
 class PluginFile(_Frozen):
-    """A single-file plugin and the digest of what it contained when the config was loaded."""
+    """A Python file of the user (a plugin, a function) and the digest of it when the config was loaded."""
 
     path: Path
     sha256: str
@@ -63,13 +95,20 @@ class ReportConfig(ReportSection):
     """``[report]`` with everything filled in."""
 
     features: tuple[str, ...]
-    references: tuple[ReferenceSplit, ...]
+    references: tuple[str, ...]
+    metrics: tuple[MetricConfig, ...]  # type: ignore[assignment]
+
+    def resolved(self) -> dict[str, Any]:
+        """The section as plain JSON values."""
+        own = self.model_dump(mode="json", exclude={"metrics"})
+        return {**own, "metrics": [metric.resolved() for metric in self.metrics]}
 
 
 class Config(_Frozen):
     """A run, resolved: every default filled in, every component's parameters validated, every path absolute.
 
-    `output` alone stays as written, relative to the current directory.
+    `output` alone stays as written, relative to the current directory. `features` has the extractors that are used, by
+    what they are called; `functions` the files of the user's functions.
     """
 
     name: str
@@ -77,6 +116,7 @@ class Config(_Frozen):
     budget: int
     output: Path
     plugins: tuple[PluginFile, ...]
+    functions: tuple[PluginFile, ...] = ()
     threads: int
     device: str
     data: ComponentConfig
@@ -86,6 +126,7 @@ class Config(_Frozen):
     weightspace: WeightspaceSection
     parameterization: ComponentConfig
     optimizer: ComponentConfig
+    features: dict[str, ComponentConfig]
     objective: ObjectiveConfig
     baselines: BaselinesSection
     search: SearchSection
@@ -97,8 +138,10 @@ class Config(_Frozen):
         out: dict[str, Any] = {}
         for key in type(self).model_fields:
             value = getattr(self, key)
-            if isinstance(value, ComponentConfig):
+            if isinstance(value, ComponentConfig | ReportConfig):
                 out[key] = value.resolved()
+            elif isinstance(value, dict):
+                out[key] = {name: one.resolved() for name, one in value.items()}
             elif isinstance(value, BaseModel):
                 out[key] = value.model_dump(mode="json")
             elif isinstance(value, tuple):
@@ -111,10 +154,11 @@ class Config(_Frozen):
         """10 hexadecimal digits that tell runs apart.
 
         Everything counts but the budget (a larger one continues the run), the output folder and the paths of plugin
-        files (their contents do count).
+        files (their contents do count, and those of files of functions).
         """
         facts = {key: value for key, value in self.resolved().items() if key not in _UNHASHED}
         facts["plugins"] = [plugin.sha256 for plugin in self.plugins]
+        facts["functions"] = [function.sha256 for function in self.functions]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -141,6 +185,21 @@ class Config(_Frozen):
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
         return self.output / "trained" / f"{self.family.name}-{digest}"
+
+
+def is_split(reference: str) -> bool:
+    """Whether a reference is a split of the data set, and not a file."""
+    return reference in SPLITS
+
+
+def reference_name(data: str, reference: str | None) -> str | None:
+    """What a reference is called in results: ``digits/train``, or a file's name without its ending."""
+    if reference is None:
+        return None
+    if is_split(reference):
+        return f"{data}/{reference}"
+    file, mark, part = reference.partition("#")
+    return f"{Path(file).stem}{mark}{part}"
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -40,7 +40,8 @@ def leave_out_former(source: Source, registry: Registry) -> list[LeftOut]:
             continue
         if _address(registry, kind, former) == _address(registry, kind, new):
             continue
-        keys = [key for key in table if key not in own_keys(section)]
+        # The parts of an objective are its own, though every [objective] has the key.
+        keys = [key for key in table if key not in own_keys(section) or key == "parts"]
         source.leave_out(section, keys)
         if section == "family" and source.writes("train"):
             source.leave_out("train")

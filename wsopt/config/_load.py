@@ -13,11 +13,12 @@ from wsopt.config._auto import AUTO, auto_optimizer, with_coordinates
 from wsopt.config._config import ComponentConfig, Config, ObjectiveConfig, PluginFile, ReportConfig
 from wsopt.config._former import LeftOut, leave_out_former
 from wsopt.config._locate import Key
+from wsopt.config._measures import Measures, check_columns
 from wsopt.config._messages import Mistake, model_keys, show, validate
 from wsopt.config._source import Source, expanded
 from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, inner_model, own_keys
-from wsopt.config.params import NoParams
-from wsopt.config.sections import PLAIN, ObjectiveSection, Section, TopSection
+from wsopt.config.params import FunctionRef, NoParams
+from wsopt.config.sections import PLAIN, Section, TopSection
 from wsopt.errors import ConfigError, PluginError, Problem, UnknownNameError
 from wsopt.registry import LABELS, Component, Kind, Registry
 
@@ -96,36 +97,41 @@ class _Loader:
         self._name_optimizer()
         self.found = {section: self._find(section, kind, name) for section, (kind, name) in COMPONENTS.items()}
         self.vocabulary = Vocabulary(self.found)
+        self.functions: dict[Path, PluginFile] = {}
 
     def load(self) -> Config:
         raw = self.source.values
-        top = self._model(TopSection, (), {key: raw[key] for key in raw if key not in SECTIONS})
-        plain = {name: self._model(model, (name,), self.tables[name]) for name, model in PLAIN.items()}
+        top = self.model(TopSection, (), {key: raw[key] for key in raw if key not in SECTIONS})
+        plain = {name: self.model(model, (name,), self.tables[name]) for name, model in PLAIN.items()}
         params = {section: self._params(section) for section in COMPONENTS}
-        objective = self._objective_section()
+        measures = Measures(self)
+        objective = measures.objective(params["objective"])
         train = self._train()
         values: dict[str, Any] = plain | {"train": train}
         for section in COMPONENTS:
             component, model = self.found[section], params[section]
             if component is not None and model is not None and section != "objective":
-                values[section] = ComponentConfig(name=component.address, params=self._concrete(model))
-        component, model = self.found["objective"], params["objective"]
-        if component is not None and model is not None and objective is not None:
-            values["objective"] = ObjectiveConfig(name=component.address, params=model, **dict(objective))
-            self._check_needs(component, objective)
+                located = self.located(self._concrete(model), (section,))
+                values[section] = ComponentConfig(name=component.address, params=located)
+        values["objective"] = objective
         self._check_source_of_checkpoints()
         self._check_paths(("plugins",), raw.get("plugins"))
         self._check_paths(("baselines", "runs"), self.tables["baselines"].get("runs"))
         if top is not None:
             self._check_output(top.output)
         if plain["report"] is not None:
-            values["report"] = self._report(plain["report"], objective)
+            values["report"] = self._report(plain["report"], objective, measures)
+        if plain["validation"] is not None:
+            values["validation"] = self._validation(plain["validation"], measures)
+        values["features"] = measures.features
+        self._check_unused_features(measures)
         self._check_samples(plain["search"], plain["report"])
         self._raise()
         paths: dict[str, Any] = {
             key: self._with_folders(key, values[key]) for key in ("checkpoints", "weightspace", "baselines")
         }
         paths["plugins"] = self.plugins
+        paths["functions"] = tuple(self.functions.values())
         return Config(**{**dict(top or ()), **values, **paths})
 
     # ---- sections
@@ -134,14 +140,14 @@ class _Loader:
         table = self.source.values.get(name, {})
         if isinstance(table, dict):
             return table
-        self._problem((name,), f"must be a section [{name}], not {show(table)}")
+        self.problem((name,), f"must be a section [{name}], not {show(table)}")
         return {}
 
-    def _model(self, model: type[Model], at: Key, raw: Mapping[str, Any], what: str = "") -> Model | None:
+    def model(self, model: type[Model], at: Key, raw: Mapping[str, Any], what: str = "") -> Model | None:
         """Validate a section; a list of its mistakes goes to the problems."""
         found, mistakes = validate(model, raw)
         for mistake in mistakes:
-            self._problem((*at, *mistake.key), self._words(model, at, mistake, what))
+            self.problem((*at, *mistake.key), self._words(model, at, mistake, what))
         return found if isinstance(found, model) else None
 
     def _words(self, model: type[BaseModel], at: Key, mistake: Mistake, what: str) -> str:
@@ -166,7 +172,7 @@ class _Loader:
         for key in table.keys() - {"name"}:
             known = [repr(one.address) for one in self.registry.all("optimizer") if key in model_keys(one.params)]
             named = f", as in optimizer.name = {' or '.join(known)}" if known else ""
-            self._problem(("optimizer", key), f"optimizer {AUTO!r} takes no keys; name the optimizer to set its{named}")
+            self.problem(("optimizer", key), f"optimizer {AUTO!r} takes no keys; name the optimizer to set its{named}")
         self.tables["optimizer"] = auto_optimizer()
 
     def _find(self, section: str, kind: Kind, default: str | None) -> Component | None:
@@ -176,21 +182,21 @@ class _Loader:
         key = (section, "name")
         if name is None:
             known = ", ".join(component.address for component in self.registry.all(kind)) or "none is installed"
-            self._problem(key, f"missing: give the name of a {LABELS[kind]} (known: {known})")
+            self.problem(key, f"missing: give the name of a {LABELS[kind]} (known: {known})")
         elif not isinstance(name, str):
-            self._problem(key, f"must be text in quotes, not {show(name)}")
+            self.problem(key, f"must be text in quotes, not {show(name)}")
         else:
-            return self._get(kind, name, key)
+            return self.get(kind, name, key)
         return None
 
-    def _get(self, kind: Kind, name: str, key: Key) -> Component | None:
+    def get(self, kind: Kind, name: str, key: Key) -> Component | None:
         try:
             return self.registry.get(kind, name)
         except UnknownNameError as error:
-            self._problem(key, str(error))
+            self.problem(key, str(error))
         except PluginError as error:
             self.plugin_failed = True
-            self._problem(key, str(error))
+            self.problem(key, str(error))
         return None
 
     def _params(self, section: str) -> BaseModel | None:
@@ -199,38 +205,25 @@ class _Loader:
             return None
         raw = {key: value for key, value in self.tables[section].items() if key not in own_keys(section)}
         what = f" for {LABELS[component.kind]} {component.name!r}"
-        return self._model(component.params or NoParams, (section,), raw, what)
+        return self.model(component.params or NoParams, (section,), raw, what)
 
     def _concrete(self, params: BaseModel) -> BaseModel:
         optimizer = self.found["optimizer"]
         return params if optimizer is None else with_coordinates(params, optimizer.address)
-
-    def _objective_section(self) -> ObjectiveSection | None:
-        raw = self.tables["objective"]
-        own = {key: raw[key] for key in ObjectiveSection.model_fields if key in raw}
-        if isinstance(own.get("features"), str):
-            self._get("extractor", own["features"], ("objective", "features"))
-        return self._model(ObjectiveSection, ("objective",), own)
 
     def _train(self) -> BaseModel | None:
         family = self.found["family"]
         if "train" not in self.source.values or family is None:
             return None
         if family.recipe is None:
-            self._problem(
+            self.problem(
                 ("train",),
                 f"model family {family.name!r} has no training recipe: remove the section and give checkpoints.path",
             )
             return None
-        return self._model(family.recipe, ("train",), self.tables["train"], f" for training {family.name!r}")
+        return self.model(family.recipe, ("train",), self.tables["train"], f" for training {family.name!r}")
 
     # ---- checks across sections
-
-    def _check_needs(self, component: Component, section: ObjectiveSection) -> None:
-        for key in getattr(component.params, "section_needs", ()):
-            if getattr(section, key) is None:
-                about = ObjectiveSection.model_fields[key].description
-                self._problem(("objective", key), f"missing: objective {component.name!r} needs the {about}")
 
     def _check_source_of_checkpoints(self) -> None:
         if "train" not in self.source.values and not self.source.given(("checkpoints", "path")):
@@ -238,12 +231,12 @@ class _Loader:
             for one in self.left_out:
                 if "[train]" in one.keys:
                     text += f" (the file's is for {one.former}; --set 'train={{}}' takes the defaults)"
-            self._problem(("checkpoints", "path"), text)
+            self.problem(("checkpoints", "path"), text)
 
     def _check_paths(self, key: Key, texts: Any) -> None:  # noqa: ANN401 - any TOML value
         for index, text in enumerate(texts if isinstance(texts, list) else ()):
             if isinstance(text, str) and not _can_be_path(text):
-                self._problem((*key, index), f"must be a path, not {text!r}")
+                self.problem((*key, index), f"must be a path, not {text!r}")
 
     def _check_output(self, output: Path) -> None:
         """The folder must be one, or be possible to make: whatever is there on the way to it has to be a folder."""
@@ -251,9 +244,9 @@ class _Loader:
         try:
             found = next(place for place in (path, *path.parents) if _is_there(place))
             if not found.is_dir():
-                self._problem(("output",), f"{found} is not a folder; give a folder that is there or can be made")
+                self.problem(("output",), f"{found} is not a folder; give a folder that is there or can be made")
         except OSError as error:
-            self._problem(("output",), f"{path} cannot be used ({error.strerror}); give another folder")
+            self.problem(("output",), f"{path} cannot be used ({error.strerror}); give another folder")
 
     def _check_samples(self, search: Any, report: Any) -> None:  # noqa: ANN401 - sections or None
         if search is not None and report is not None and report.samples < search.samples:
@@ -263,16 +256,37 @@ class _Loader:
             where = self.source.problem(at, "").where
             self.problems.append(Problem(where, "report.samples", text))
 
-    def _report(self, section: Any, objective: ObjectiveSection | None) -> ReportConfig:  # noqa: ANN401
+        if search is not None and search.race and search.race[-1] >= search.samples:
+            text = f"must stay below search.samples ({search.samples}), not {search.race[-1]}"
+            self.problem(("search", "race"), text)
+
+    def _check_unused_features(self, measures: Measures) -> None:
+        for name in self.tables["features"]:
+            if name not in measures.used:
+                text = f"no objective uses these features; name them as features = {name!r}, or leave the section out"
+                self.problem(("features", name), text)
+
+    def _report(self, section: Section, objective: ObjectiveConfig | None, measures: Measures) -> ReportConfig:
         values = dict(section)
         if values["features"] is None:
             values["features"] = (objective.features,) if objective and objective.features else ()
         else:
             for index, name in enumerate(values["features"]):
-                self._get("extractor", name, ("report", "features", index))
+                measures.name_features(name, ("report", "features", index))
         if values["references"] is None:
             values["references"] = (objective.reference,) if objective and objective.reference else ()
+        else:
+            texts = values["references"]
+            found = [measures.reference(text, ("report", "references", at)) for at, text in enumerate(texts)]
+            values["references"] = tuple(text for text in found if text is not None)
+        values["metrics"] = tuple(measures.metrics(values["metrics"], objective))
+        if objective is not None:
+            check_columns(self.problem, objective, values["metrics"])
         return ReportConfig(**values)
+
+    def _validation(self, section: Any, measures: Measures) -> Any:  # noqa: ANN401
+        reference = measures.reference(section.reference, ("validation", "reference"))
+        return section.model_copy(update={"reference": reference})
 
     # ---- files
 
@@ -303,12 +317,44 @@ class _Loader:
                 found[key] = tuple(self._path((name, key, index), item) for index, item in enumerate(value))
         return section.model_copy(update=found)
 
+    def located(self, params: Model, at: Key) -> Model:
+        """Parameters with every path absolute, and the files of their functions noted."""
+        update: dict[str, Any] = {}
+        for name in type(params).model_fields:
+            value, key = getattr(params, name), (*at, name)
+            if isinstance(value, FunctionRef):
+                update[name] = self._function(value, key)
+            elif isinstance(value, Path):
+                update[name] = self._path(key, value)
+            elif isinstance(value, BaseModel):
+                update[name] = self.located(value, key)
+        return params.model_copy(update=update) if update else params
+
+    def _function(self, function: FunctionRef, key: Key) -> FunctionRef:
+        if function.file is None:
+            return function
+        path = self._path(key, function.file)
+        try:
+            self.functions[path] = PluginFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            self.problem(key, f"{path} cannot be read ({error.strerror}): give the path of a Python file")
+        return function.located(path)
+
+    def file(self, at: Key, text: str) -> str | None:
+        """The absolute path of an existing file, or a part of it (``FILE#clip``); a missing one becomes a problem."""
+        file, mark, part = text.partition("#")
+        path = self._path(at, file) if _can_be_path(file) else None
+        if path is None or not path.is_file():
+            self.problem(at, f"must be 'train', 'validation', 'test' or a file of reference statistics, not {text!r}")
+            return None
+        return f"{path}{mark}{part}"
+
     def _path(self, key: Key, path: str | Path) -> Path:
         return (Path.cwd() / self.source.folder(key) / expanded(path)).resolve()
 
     # ---- problems
 
-    def _problem(self, key: Key, text: str) -> None:
+    def problem(self, key: Key, text: str) -> None:
         self.problems.append(self.source.problem(key, text))
 
     def _raise(self) -> None:

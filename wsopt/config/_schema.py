@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from wsopt.config._auto import AUTO, AUTO_OPTIMIZER
 from wsopt.config._vocabulary import COMPONENTS
 from wsopt.config.params import NoParams
-from wsopt.config.sections import PLAIN, ObjectiveSection, TopSection
+from wsopt.config.sections import PLAIN, MetricSection, ObjectiveSection, PartSection, TopSection
 from wsopt.registry import LABELS, Component, Registry
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,8 +25,10 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     loading can tell (files, step numbers, sums over sections) is not in it.
     """
     components = {section: registry.all(kind) for section, (kind, _) in COMPONENTS.items()}
-    models: list[type[BaseModel]] = [TopSection, ObjectiveSection, NoParams, *PLAIN.values()]
-    for options in components.values():
+    extractors = registry.all("extractor")
+    models: list[type[BaseModel]] = [TopSection, ObjectiveSection, MetricSection, PartSection, NoParams]
+    models += PLAIN.values()
+    for options in [*components.values(), extractors]:
         models += [model for one in options for model in (one.params, one.recipe) if model is not None]
     schemas = _Schemas(list(dict.fromkeys(models)))
     schema = schemas.inline(TopSection)
@@ -42,6 +44,17 @@ def json_schema(registry: Registry) -> dict[str, Any]:
     }
     for section, model in PLAIN.items():
         schema["properties"][section] = schemas.reference(model)
+    for variant, one in zip(schema["properties"]["objective"]["oneOf"], components["objective"], strict=True):
+        if getattr(one.params, "composite", False):
+            variant["required"].append("parts")
+        variant["properties"]["parts"] = _tables(schemas, components["objective"], PartSection)
+    metrics = {"metrics": _tables(schemas, components["objective"], MetricSection)}
+    schema["properties"]["report"] = {"allOf": [schemas.reference(PLAIN["report"]), {"properties": metrics}]}
+    schema["properties"]["features"] = {
+        "type": "object",
+        "description": "Extractors with other parameters than their own, by what objectives call them.",
+        "additionalProperties": {"oneOf": [_extractor(schemas, one) for one in extractors]},
+    }
     schema["required"] = [*schema["required"], "family", "objective"]
     schema["anyOf"] = [
         {"required": ["train"]},
@@ -79,6 +92,27 @@ def _auto() -> dict[str, Any]:
         "required": [],
         "additionalProperties": False,
     }
+
+
+def _tables(schemas: _Schemas, objectives: list[Component], model: type[BaseModel]) -> dict[str, Any]:
+    """A list of objectives with the keys of `model`; one of several objectives cannot be among them."""
+    own = schemas.inline(model)["properties"]
+    variants = []
+    for one in objectives:
+        if not getattr(one.params, "composite", False):
+            found = _component(schemas, one, None)
+            keys = schemas.inline(one.params or NoParams)
+            found["properties"] = {"name": {"const": one.address}, **own, **keys["properties"]}
+            found["required"] = ["name", *keys.get("required", [])]
+            variants.append(found)
+    return {"type": "array", "items": {"oneOf": variants}}
+
+
+def _extractor(schemas: _Schemas, component: Component) -> dict[str, Any]:
+    own = schemas.inline(component.params or NoParams)
+    properties = {"name": {"const": component.address}, **own["properties"]}
+    shape = {"properties": properties, "required": own.get("required", []), "additionalProperties": False}
+    return {**own, "title": component.address, **shape}
 
 
 def _component(schemas: _Schemas, component: Component, default: str | None) -> dict[str, Any]:

@@ -229,6 +229,7 @@ def _parse_resolved(path: Path, text: str) -> dict[str, Any]:
             raise ValueError("nested too deep")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError([Problem(str(path), "", "is no resolved config of a run; give the TOML file")]) from error
+    values.pop("functions", None)  # made anew from the keys that name them
     kept: dict[str, Any] = _without_nulls(values)
     return kept | {"plugins": plugins}
 

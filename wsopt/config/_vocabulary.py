@@ -22,7 +22,7 @@ COMPONENTS: Final[dict[str, tuple[Kind, str | None]]] = {
 }
 """Section -> kind of its component, and the component taken where the section names none."""
 
-SECTIONS: Final = (*COMPONENTS, "train", *PLAIN)
+SECTIONS: Final = (*COMPONENTS, "train", "features", *PLAIN)
 
 
 def own_keys(section: str) -> list[str]:

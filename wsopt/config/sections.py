@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-ReferenceSplit = Literal["train", "validation", "test"]
+SPLITS: Final = ("train", "validation", "test")
+"""Splits of the data set; every other text for a reference is the path of a file."""
+ReferenceText = Annotated[str, Field(min_length=1)]
 Quantize = Literal["none", "trunc", "round"]
+Preset = Literal["lcsc", "adm", "edm", "clean", "torch-fidelity"]
 Kind = Literal["raw", "ema", "target", "lora"]
 
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -198,14 +201,30 @@ class SearchSection(Section):
     timeout: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="seconds after which a candidate counts as failed"
     )
+    race: tuple[int, ...] = Field(
+        default=(), description="sample counts, ascending, at which a candidate that is clearly behind is given up"
+    )
+    race_margin: float = Field(
+        default=3.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="standard errors by which a candidate must be behind to be given up",
+    )
+
+    @field_validator("race")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value and (value[0] < 2 or list(value) != sorted(set(value))):
+            raise ValueError(f"must be ascending sample counts from 2 on, not {list(value)}")
+        return value
 
 
 class ValidationSection(Section):
     """``[validation]``: other noise than the search's, on which the winner is chosen."""
 
     samples: int = Field(default=0, ge=0, description="generated samples per score; 0: no validation")
-    reference: ReferenceSplit | None = Field(
-        default=None, description="split of the data set that is compared with; the objective's where not given"
+    reference: ReferenceText | None = Field(
+        default=None, description="split of the data set, or file, that is compared with; the objective's if not given"
     )
     shrinkage: tuple[Share, ...] = Field(
         default=(0.25, 0.5, 0.75), description="shares of the best EMA that are tried in a mix with the winner"
@@ -222,8 +241,11 @@ class ReportSection(Section):
     features: tuple[str, ...] | None = Field(
         default=None, description="feature extractors; the objective's where not given"
     )
-    references: tuple[ReferenceSplit, ...] | None = Field(
-        default=None, description="splits of the data set that are compared with; the objective's where not given"
+    references: tuple[ReferenceText, ...] | None = Field(
+        default=None, description="splits of the data set, or files, compared with; the objective's if not given"
+    )
+    metrics: tuple[dict[str, Any], ...] = Field(
+        default=(), description="further metrics, a table each, with the keys of `[objective]`"
     )
     figure_pairs: int = Field(default=8, ge=0, description="pairs of images in the before-and-after figure")
     curve: tuple[UpToOne, ...] = Field(
@@ -237,13 +259,35 @@ class ReportSection(Section):
         return value
 
 
-class ObjectiveSection(Section):
+class MetricSection(Section):
+    """The keys that every metric has, whatever its objective."""
+
+    label: str | None = Field(default=None, min_length=1, description="what tables call it; its name where not given")
+    features: str | None = Field(default=None, description="feature extractor that the objective is computed in")
+    reference: ReferenceText | None = Field(
+        default=None, description="split of the data set, or file of reference statistics, that is compared with"
+    )
+
+
+class ObjectiveSection(MetricSection):
     """The keys that ``[objective]`` has whatever the objective."""
 
-    features: str | None = Field(default=None, description="feature extractor that the objective is computed in")
-    reference: ReferenceSplit | None = Field(default=None, description="split of the data set that is compared with")
+    preset: Preset | None = Field(
+        default=None, description="whose conventions to follow: sets `quantize`, and `resize` of Inception features"
+    )
     quantize: Quantize = Field(
         default="round", description="how grey levels become whole numbers before features are taken"
+    )
+    parts: tuple[dict[str, Any], ...] = Field(
+        default=(), description="with name = 'weighted': the objectives that are summed, a table each, with a `weight`"
+    )
+
+
+class PartSection(MetricSection):
+    """The keys of ``[[objective.parts]]`` besides those of the part's objective."""
+
+    weight: float = Field(
+        default=1.0, allow_inf_nan=False, description="factor of the loss (of a score to be maximised: of -score)"
     )
 
 

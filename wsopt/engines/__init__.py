@@ -3,7 +3,7 @@
 from wsopt.engines._base import Engine
 from wsopt.engines._evaluator import Evaluator, EvaluatorSpec, Rendered, check_device, check_devices
 from wsopt.engines._inprocess import InProcessEngine
-from wsopt.engines._metrics import Metric, Metrics, build_metrics, load_objective
+from wsopt.engines._metrics import Metric, Metrics, build_metrics, make_objective
 from wsopt.engines._remember import RememberingEngine
 
 __all__ = [
@@ -18,5 +18,5 @@ __all__ = [
     "build_metrics",
     "check_device",
     "check_devices",
-    "load_objective",
+    "make_objective",
 ]

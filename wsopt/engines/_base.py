@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from wsopt.engines._evaluator import EvaluatorSpec, Export, Rendered
 from wsopt.types import Job, MetricScore, Outcome, SpaceInfo, Split, Target
@@ -41,6 +41,16 @@ class Engine(ABC):
     def warnings(self) -> tuple[str, ...]:
         """What the user is to be told of the checkpoints."""
         return ()
+
+    @property
+    @abstractmethod
+    def digests(self) -> Mapping[str, str]:
+        """What the scores depend on besides the config: extractors by what they are called, metrics by their title."""
+
+    @property
+    @abstractmethod
+    def samples(self) -> bool:
+        """Whether anything is sampled: objectives on weights do without, and there is nothing to look at then."""
 
     @property
     @abstractmethod

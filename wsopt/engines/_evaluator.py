@@ -16,6 +16,7 @@ from torch import Tensor
 from wsopt.checkpoints import CheckpointSet
 from wsopt.config import Config
 from wsopt.engines._metrics import Metric, build_metrics
+from wsopt.engines._race import Racer, check_race
 from wsopt.errors import InputError, WsoptError
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
@@ -115,6 +116,7 @@ class Evaluator:
         if checkpoints.kind == "lora":
             self._fingerprint = _with_base(self._fingerprint, state)
         self.metrics = build_metrics(config, spec.registry)
+        check_race(config.search.race, config.objective.name, self.metrics.search[0].objective)
         self._recalculates = config.weightspace.batchnorm == "recalculate"
         if self._recalculates:
             # A family that cannot says so here, not at the first candidate.
@@ -144,7 +146,7 @@ class Evaluator:
         """The first `count` samples of a split, with their features in the search's feature space (or pixels)."""
         self._write(Job(0, target, split, count))
         images, features = [], []
-        for batch in self._samples(split, count):
+        for batch in self._samples(split, range(count)):
             grey = to_grey_levels(batch.images, self._config.objective.quantize)
             name = self.metrics.search[0].features
             vectors = grey.flatten(1) if name is None else self.metrics.extractors[name](grey)
@@ -176,20 +178,22 @@ class Evaluator:
         """The distance of real images from real images: each reference split against the other of train and test."""
         scores = []
         for metric in self.metrics.report:
-            if metric.features is None or metric.reference is None:
+            if metric.split is None:
                 continue
-            split = metric.reference.rpartition("/")[2]
-            other = self.metrics.dataset.images("train" if split == "test" else "test")
+            other = self.metrics.dataset.images("train" if metric.split == "test" else "test")
             images = to_grey_levels(torch.from_numpy(other), self._config.objective.quantize)
-            features = self.metrics.extractors[metric.features](images)
-            batch = Batch(images, range(len(other)), features=features)
+            batch = self._extracted(metric, Batch(images, range(len(other))))
+            objective = metric.objective
             try:
-                scores.append(
-                    self._labelled(metric, metric.objective.score(metric.objective.add(metric.objective.new(), batch)))
-                )
+                scores.append(self._labelled(metric, objective.score(objective.add(objective.new(), batch))))
             except Exception:  # a plugin that cannot score real images has no floor; the run is not lost for that
                 continue
         return scores
+
+    @property
+    def samples(self) -> bool:
+        """Whether anything is sampled at all: objectives on weights do without."""
+        return any(metric.objective.takes_samples for metric in self.metrics.report)
 
     def _merge(self, block: Sequence[Job]) -> None:
         rows, values = [], []
@@ -215,10 +219,11 @@ class Evaluator:
 
     def _evaluate(self, job: Job, merge_seconds: float) -> Outcome:
         watch = _Stopwatch()
+        racer = Racer(self.metrics.of(job.split)[0].objective, job)
         try:
             self._load(job)
             watch.lap("merge")
-            scores = self._score(job, watch)
+            scores = self._score(job, racer, watch)
         except WsoptError:
             raise
         except _TimeoutError as error:
@@ -226,32 +231,39 @@ class Evaluator:
         except (Exception, SystemExit) as error:  # whatever a plugin does at one candidate is that candidate's failure
             return Outcome(job.id, (), watch.seconds, f"{type(error).__name__}: {error}")
         watch.seconds["merge"] += merge_seconds
+        partials = tuple(racer.partials)
+        if racer.given_up:
+            return Outcome(job.id, (), watch.seconds, partials=partials, given_up=True)
         first = scores[0].score.value
         if not np.isfinite(first):
             return Outcome(job.id, (), watch.seconds, f"the score is {first}, which is not finite")
-        return Outcome(job.id, tuple(scores), watch.seconds)
+        return Outcome(job.id, tuple(scores), watch.seconds, partials=partials)
 
-    def _score(self, job: Job, watch: _Stopwatch) -> list[MetricScore]:
+    def _score(self, job: Job, racer: Racer, watch: _Stopwatch) -> list[MetricScore]:
+        """The scores of all metrics; none where the race was given up."""
         metrics = self.metrics.of(job.split)
         accs = [metric.objective.new() for metric in metrics]
-        sampled = [i for i, metric in enumerate(metrics) if metric.objective.needs != "weights"]
-        for i in set(range(len(metrics))) - set(sampled):
-            accs[i] = metrics[i].objective.add_weights(accs[i], self.model.state_dict())
-        batches = self._samples(job.split, job.samples) if sampled else ()
+        for i, metric in enumerate(metrics):
+            if metric.objective.takes_weights:
+                accs[i] = metric.objective.add_weights(accs[i], self.model.state_dict())
+        sampled = [i for i, metric in enumerate(metrics) if metric.objective.takes_samples]
+        ranges = racer.ranges() if sampled else ()
+        batches = (batch for indices in ranges for batch in self._samples(job.split, indices))
         for done, batch in enumerate(batches, start=1):
             watch.lap("sample")
             # Quantisation would turn an infinity into a white pixel and hide it.
             if not bool(batch.images.isfinite().all()):
                 raise FloatingPointError("the model generated samples that are not finite")
             grey = replace(batch, images=to_grey_levels(batch.images, self._config.objective.quantize))
-            features = self._features([metrics[i] for i in sampled], grey)
+            extracted = self._extract([metrics[i] for i in sampled], grey.images)
             watch.lap("features")
             for i in sampled:
-                metric = metrics[i]
-                extracted = None if metric.features is None else features[metric.features]
-                accs[i] = metric.objective.add(accs[i], replace(grey, features=extracted))
+                accs[i] = metrics[i].objective.add(accs[i], _with_features(metrics[i], grey, extracted))
+            racer.look(accs[0], batch.indices[-1] + 1)
             watch.lap("distance")
             self._check_time(job, watch, done)
+        if racer.given_up:
+            return []
         stderr = job.split == "report"
         scores = [
             self._labelled(metric, metric.objective.score(acc, stderr))
@@ -266,20 +278,50 @@ class Evaluator:
             total = math.ceil(job.samples / self._config.search.batch_size)
             raise _TimeoutError(f"took longer than search.timeout = {limit:g} s ({done} of {total} batches done)")
 
-    def _samples(self, split: Split, count: int) -> Iterator[Batch]:
+    def _samples(self, split: Split, indices: range) -> Iterator[Batch]:
         with torch.inference_mode():
-            yield from self.family.sample(self.model, range(count), self._noise[split], self._config.search.batch_size)
+            yield from self.family.sample(self.model, indices, self._noise[split], self._config.search.batch_size)
 
-    def _features(self, metrics: Sequence[Metric], batch: Batch) -> dict[str, Tensor]:
-        names = {metric.features for metric in metrics if metric.features is not None}
-        return {name: self.metrics.extractors[name](batch.images) for name in sorted(names)}
+    def _extract(self, metrics: Sequence[Metric], images: Tensor) -> dict[tuple[str, str], Tensor]:
+        """Everything that the metrics take from the images, each extractor asked once.
+
+        What the first metric takes must be finite; from the others' features a metric of the report alone gets NaN.
+        """
+        wanted: dict[str, list[str]] = {}
+        for features, output in dict.fromkeys(one for metric in metrics for one in metric.inputs):
+            wanted.setdefault(features, []).append(output)
+        found: dict[tuple[str, str], Tensor] = {}
+        for features, outputs in wanted.items():
+            for output, vectors in self.metrics.extractors[features].extract(images, outputs).items():
+                if (features, output) in metrics[0].inputs and not bool(vectors.isfinite().all()):
+                    raise FloatingPointError(f"the {output} {features!r} of the samples are not finite")
+                found[features, output] = vectors
+        return found
+
+    def _extracted(self, metric: Metric, batch: Batch) -> Batch:
+        return _with_features(metric, batch, self._extract([metric], batch.images))
 
     def _labelled(self, metric: Metric, score: Score) -> MetricScore:
         """The score as plain numbers, whatever a plugin made it of (a tensor, a NaN standard error)."""
         stderr = None if score.stderr is None else float(score.stderr)
         valid = stderr is not None and np.isfinite(stderr) and stderr >= 0
-        plain = Score(float(score.value), stderr if valid else None, int(score.samples))
-        return MetricScore(metric.name, metric.features, metric.reference, plain)
+        debiased = None if score.debiased is None else float(score.debiased)
+        replicates = tuple(float(value) for value in score.replicates)
+        plain = Score(
+            float(score.value),
+            stderr if valid else None,
+            int(score.samples),
+            debiased if debiased is not None and np.isfinite(debiased) else None,
+            replicates if np.isfinite(replicates).all() else (),
+            None if score.interval is None else (float(score.interval[0]), float(score.interval[1])),
+        )
+        return MetricScore(metric.name, metric.features, metric.reference, plain, metric.objective.direction)
+
+
+def _with_features(metric: Metric, batch: Batch, extracted: Mapping[tuple[str, str], Tensor]) -> Batch:
+    """The batch as a metric's objective takes it."""
+    own = None if metric.features is None else extracted.get((metric.features, metric.objective.output))
+    return replace(batch, features=own, extracted=extracted)
 
 
 def _with_base(fingerprint: str, base: Mapping[str, Tensor]) -> str:

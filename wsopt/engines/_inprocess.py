@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from wsopt.engines._base import Engine
@@ -47,7 +47,17 @@ class InProcessEngine(Engine):
     @property
     def warnings(self) -> tuple[str, ...]:
         """See `Engine.warnings`."""
-        return (*self._evaluator.space.warnings, *filter(None, [self._near]))
+        return (*self._evaluator.space.warnings, *self._evaluator.metrics.notes, *filter(None, [self._near]))
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Engine.digests`."""
+        return self._evaluator.metrics.digests
+
+    @property
+    def samples(self) -> bool:
+        """See `Engine.samples`."""
+        return self._evaluator.samples
 
     @property
     def fingerprint(self) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,16 +17,28 @@ from wsopt.engines._base import Engine
 from wsopt.engines._evaluator import EvaluatorSpec, Export, Rendered
 from wsopt.engines._scoring_key import scoring_key
 from wsopt.files import files_of
-from wsopt.types import Coefficients, Job, MetricScore, Outcome, Score, SpaceInfo, Split, Target, WeightsFile
+from wsopt.types import (
+    Coefficients,
+    Direction,
+    Job,
+    MetricScore,
+    Outcome,
+    Partial,
+    Score,
+    SpaceInfo,
+    Split,
+    Target,
+    WeightsFile,
+)
 
 
 class RememberingEngine(Engine):
     """Answers jobs with `Job.remember` from ``<output>/scores/<key>.jsonl`` where they were scored before.
 
-    The key of the file is `scoring_key`, that of a line is split, samples and content of the target. A remembered
-    outcome has exactly the scores that were measured, and no seconds. Failures and scores that are not finite are not
-    remembered. Outcomes come in the same order as without it, the engine inside keeping that of its jobs. Several
-    processes may use one file; deleting the folder is safe.
+    The key of the file is `scoring_key`, that of a line is split, samples, stages of the race and content of the
+    target. A remembered outcome has exactly the scores that were measured, partial ones too, and no seconds. Failures
+    and scores that are not finite are not remembered. Outcomes come in the same order as without it, the engine inside
+    keeping that of its jobs. Several processes may use one file; deleting the folder is safe.
 
     Args:
         engine: where jobs are evaluated that are not remembered.
@@ -37,7 +50,7 @@ class RememberingEngine(Engine):
     def start(self, spec: EvaluatorSpec, gram: bool = False) -> SpaceInfo:
         """See `Engine.start`."""
         info = self._engine.start(spec, gram)
-        key = scoring_key(spec, self._engine.fingerprint, info)
+        key = scoring_key(spec, self._engine.fingerprint, info, self._engine.digests)
         self._scores = _ScoresFile(spec.config.output / "scores" / f"{key}.jsonl")
         self._contents: dict[WeightsFile, str] = {}
         return info
@@ -47,13 +60,13 @@ class RememberingEngine(Engine):
         jobs = list(jobs)
         keys = {job.id: key for job in jobs if job.remember and (key := self._key(job)) is not None}
         self._scores.refresh()
-        known = {job.id: scores for job in jobs if (scores := self._scores.get(keys.get(job.id))) is not None}
+        known = {job.id: found for job in jobs if (found := self._scores.get(keys.get(job.id))) is not None}
         waiting = [job for job in jobs if job.id not in known]
         ahead = _remembered_ahead(jobs, known)
         yield from ahead.get(None, ())
         for outcome in self._engine.evaluate(waiting) if waiting else ():
-            if outcome.id in keys and outcome.failure is None:
-                self._scores.add(keys[outcome.id], outcome.scores)
+            if outcome.id in keys and outcome.failure is None and not outcome.given_up:
+                self._scores.add(keys[outcome.id], outcome.scores, outcome.partials)
             yield outcome
             yield from ahead.get(outcome.id, ())
 
@@ -73,6 +86,16 @@ class RememberingEngine(Engine):
     def warnings(self) -> tuple[str, ...]:
         """See `Engine.warnings`."""
         return self._engine.warnings
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """See `Engine.digests`."""
+        return self._engine.digests
+
+    @property
+    def samples(self) -> bool:
+        """See `Engine.samples`."""
+        return self._engine.samples
 
     @property
     def fingerprint(self) -> str:
@@ -100,18 +123,26 @@ class RememberingEngine(Engine):
             except OSError:
                 return None
             content = self._contents[job.target]
-        return hashlib.sha256(f"{job.split} {job.samples} {content}".encode()).hexdigest()
+        stages = "" if job.race is None else f" {list(job.race.stages)}"
+        return hashlib.sha256(f"{job.split} {job.samples}{stages} {content}".encode()).hexdigest()
 
 
-def _remembered_ahead(
-    jobs: Sequence[Job], known: dict[int, tuple[MetricScore, ...]]
-) -> dict[int | None, list[Outcome]]:
+@dataclass(frozen=True)
+class _Remembered:
+    """What is kept of an outcome."""
+
+    scores: tuple[MetricScore, ...]
+    partials: tuple[Partial, ...] = ()
+
+
+def _remembered_ahead(jobs: Sequence[Job], known: dict[int, _Remembered]) -> dict[int | None, list[Outcome]]:
     """Id of a job that is evaluated (None: of none) -> the remembered outcomes between it and the next such job."""
     ahead: dict[int | None, list[Outcome]] = {}
     last: int | None = None
     for job in jobs:
         if job.id in known:
-            ahead.setdefault(last, []).append(Outcome(job.id, known[job.id]))
+            found = known[job.id]
+            ahead.setdefault(last, []).append(Outcome(job.id, found.scores, partials=found.partials))
         else:
             last = job.id
     return ahead
@@ -134,10 +165,10 @@ class _ScoresFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read = 0
-        self._known: dict[str, tuple[MetricScore, ...]] = {}
+        self._known: dict[str, _Remembered] = {}
 
-    def get(self, key: str | None) -> tuple[MetricScore, ...] | None:
-        """The scores of `key`; None where there are none."""
+    def get(self, key: str | None) -> _Remembered | None:
+        """What is known of `key`; None where that is nothing."""
         return None if key is None else self._known.get(key)
 
     def refresh(self) -> None:
@@ -153,15 +184,21 @@ class _ScoresFile:
         for line in whole.splitlines():
             try:
                 entry = json.loads(line)
-                self._known[str(entry["key"])] = tuple(_score(row) for row in entry["scores"])
+                scores = tuple(_score(row) for row in entry["scores"])
+                partials = tuple(_partial(row) for row in entry.get("partials", ()))
+                self._known[str(entry["key"])] = _Remembered(scores, partials)
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
 
-    def add(self, key: str, scores: Sequence[MetricScore]) -> None:
+    def add(self, key: str, scores: Sequence[MetricScore], partials: Sequence[Partial] = ()) -> None:
         """Append the scores of `key`, unless one of them is no finite number."""
-        if not all(math.isfinite(score.score.value) and math.isfinite(score.score.stderr or 0) for score in scores):
+        inner = [score.score for score in scores]
+        if not all(math.isfinite(score.value) and math.isfinite(score.stderr or 0) for score in inner):
             return
-        line = json.dumps({"key": key, "scores": [_row(score) for score in scores]}, allow_nan=False)
+        entry: dict[str, Any] = {"key": key, "scores": [_row(score) for score in scores]}
+        if partials:
+            entry["partials"] = [[one.samples, one.value, list(one.replicates)] for one in partials]
+        line = json.dumps(entry, allow_nan=False)
         # The line break in front ends a line that a killed process left torn; one write keeps processes apart.
         data = f"\n{line}\n".encode()
         try:
@@ -177,7 +214,18 @@ class _ScoresFile:
 
 def _row(score: MetricScore) -> list[Any]:
     inner = score.score
-    return [score.metric, score.features, score.reference, inner.value, inner.stderr, inner.samples]
+    return [
+        score.metric,
+        score.features,
+        score.reference,
+        score.direction,
+        inner.value,
+        inner.stderr,
+        inner.samples,
+        inner.debiased,
+        list(inner.replicates),
+        None if inner.interval is None else list(inner.interval),
+    ]
 
 
 def _score(row: Sequence[Any]) -> MetricScore:
@@ -186,9 +234,26 @@ def _score(row: Sequence[Any]) -> MetricScore:
     Raises:
         ValueError, TypeError: where it is none.
     """
-    metric, features, reference, value, stderr, samples = row
+    metric, features, reference, direction, value, stderr, samples, debiased, replicates, interval = row
     texts = all(text is None or isinstance(text, str) for text in (features, reference)) and isinstance(metric, str)
-    numbers = type(value) is float and type(samples) is int and (stderr is None or type(stderr) is float)
-    if not (texts and numbers and math.isfinite(value)):
+    optional = all(number is None or type(number) is float for number in (stderr, debiased))
+    given = (value, *replicates, *(interval or ()))
+    numbers = optional and all(type(number) is float and math.isfinite(number) for number in given)
+    if not (texts and numbers and type(samples) is int and direction in get_args(Direction)):
         raise ValueError(row)
-    return MetricScore(metric, features, reference, Score(value, stderr, samples))
+    low_high = None if interval is None else (interval[0], interval[1])
+    inner = Score(value, stderr, samples, debiased, tuple(replicates), low_high)
+    return MetricScore(metric, features, reference, inner, direction)
+
+
+def _partial(row: Sequence[Any]) -> Partial:
+    """The partial score of a row.
+
+    Raises:
+        ValueError, TypeError: where it is none.
+    """
+    samples, value, replicates = row
+    numbers = [value, *replicates]
+    if type(samples) is not int or not all(type(number) is float and math.isfinite(number) for number in numbers):
+        raise ValueError(row)
+    return Partial(samples, value, tuple(replicates))

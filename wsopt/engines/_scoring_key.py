@@ -6,21 +6,24 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 
+from wsopt.config import Config, MetricConfig, is_split
 from wsopt.datasets import Dataset, DatasetSplit
 from wsopt.engines._evaluator import EvaluatorSpec
-from wsopt.engines._metrics import load_objective
+from wsopt.engines._metrics import make_objective
 from wsopt.registry import Component, Kind
 from wsopt.types import SpaceInfo
 
 _PACKAGES: Final = (
-    "wsopt", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "mlxtend", "diffusers", "transformers", "peft",
+    "wsopt", "torch", "torchmetrics", "torchvision", "numpy", "scipy", "scikit-learn", "mlxtend", "pillow",
+    "diffusers", "transformers", "peft",
 )  # fmt: skip
 """What scores are computed with: by wsopt, and by what plugins usually build on."""
 _PARTS: Final = (
@@ -30,7 +33,7 @@ _PARTS: Final = (
 """The parts of wsopt that compute scores; a change in another one leaves them as they are."""
 
 
-def scoring_key(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> str:
+def scoring_key(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo, digests: Mapping[str, str]) -> str:
     """Hexadecimal digest over all that decides the bits of a score, given split, samples and weights.
 
     The content of the checkpoints and their layer groups; family, data with its images, objective and its version,
@@ -41,14 +44,14 @@ def scoring_key(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> str:
         spec: what the evaluator was built from.
         fingerprint: `Engine.fingerprint`.
         info: what `Engine.start` returned.
+        digests: `Engine.digests`.
     """
-    return _digest(_facts(spec, fingerprint, info))
+    return _digest({**_facts(spec, fingerprint, info), "digests": dict(digests)})
 
 
 def _facts(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> dict[str, Any]:
     config = spec.config
     components = _components(spec, info)
-    extractors = [one.load()(None) for one in components if one.kind == "extractor"]
     grouping = config.parameterization.resolved() if info.num_groups > 1 else {}
     return {
         "checkpoints": fingerprint,
@@ -58,10 +61,12 @@ def _facts(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> dict[str, 
         "data": config.data.resolved(),
         "images": _images(spec),
         "objective": config.objective.resolved(),
-        "objective_version": load_objective(config, spec.registry).version,
+        "versions": {one.title: make_objective(one, spec.registry).version for one in _metrics(config)},
         "validation": config.validation.reference,
         "report": [config.report.features, config.report.references],
-        "extractors": {extractor.name: extractor.digest for extractor in extractors},
+        "metrics": [one.resolved() for one in config.report.metrics],
+        "files": {one: _file_digest(one) for one in _references(config) if not is_split(one)},
+        "features": {name: one.resolved() for name, one in config.features.items()},
         "seed": config.seed,
         "batch_size": config.search.batch_size,
         "weightspace": config.weightspace.model_dump(mode="json", exclude={"cache", "memory"}),
@@ -70,19 +75,29 @@ def _facts(spec: EvaluatorSpec, fingerprint: str, info: SpaceInfo) -> dict[str, 
         "packages": {name: _version(name) for name in _PACKAGES},
         "components": [[one.kind, one.qualified, one.distribution, one.version] for one in components],
         "plugins": sorted(plugin.sha256 for plugin in config.plugins),
+        "functions": sorted(function.sha256 for function in config.functions),
         "code": _code(components),
     }
+
+
+def _metrics(config: Config) -> list[MetricConfig]:
+    return [config.objective, *config.objective.parts, *config.report.metrics]
+
+
+def _references(config: Config) -> list[str]:
+    """Every reference of the run, splits and files, sorted."""
+    named = {one.reference for one in _metrics(config)} | {config.validation.reference, *config.report.references}
+    return sorted(name for name in named if name is not None)
 
 
 def _images(spec: EvaluatorSpec) -> dict[str, str]:
     """Digests of the splits of the data that scores depend on: a plugin's may lie in files that change."""
     config = spec.config
-    splits: set[DatasetSplit | None] = {"train"} if config.weightspace.batchnorm == "recalculate" else set()
-    if load_objective(config, spec.registry).needs == "features":
-        splits |= {config.objective.reference, config.validation.reference, *config.report.references}
+    splits: set[DatasetSplit] = {"train"} if config.weightspace.batchnorm == "recalculate" else set()
+    splits |= {cast("DatasetSplit", name) for name in _references(config) if is_split(name)}
     dataset: Dataset = spec.registry.make("dataset", config.data)
     digests: dict[str, str] = {}
-    for split in sorted(split for split in splits if split is not None):
+    for split in sorted(splits):
         images = np.ascontiguousarray(dataset.images(split))
         content = hashlib.sha256(images.data).hexdigest()
         digests[split] = f"{images.dtype} {images.shape} {content}"
@@ -94,13 +109,12 @@ def _components(spec: EvaluatorSpec, info: SpaceInfo) -> list[Component]:
     named: list[tuple[Kind, str]] = [
         ("dataset", config.data.name),
         ("family", config.family.name),
-        ("objective", config.objective.name),
+        *(("objective", one.name) for one in _metrics(config)),
     ]
     if info.num_groups > 1:
         named.append(("parameterization", config.parameterization.name))
-    spaces = [name for name in (config.objective.features, *config.report.features) if name is not None]
-    named += [("extractor", name) for name in dict.fromkeys(spaces)]
-    return [spec.registry.get(kind, name) for kind, name in named]
+    named += [("extractor", one.name) for one in config.features.values()]
+    return [spec.registry.get(kind, name) for kind, name in dict.fromkeys(named)]
 
 
 def _device(name: str) -> list[str]:
@@ -120,6 +134,10 @@ def _code(components: list[Component]) -> dict[str, str]:
         folders = list(getattr(whole, "__path__", ())) or [whole.__file__ or ""]
         code[component.qualified] = _digest([_source_digest(Path(folder)) for folder in folders])
     return code
+
+
+def _file_digest(reference: str) -> str:
+    return _source_digest(Path(reference.partition("#")[0]))
 
 
 def _source_digest(path: Path) -> str:

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import Tensor
 
+from wsopt.errors import InputError
+from wsopt.objectives.references import Reference
 from wsopt.types import Batch, Direction, FloatArray, Score
+
+__all__ = ["AnyObjective", "FeatureExtractor", "Needs", "Objective", "Reference"]
 
 Needs = Literal["weights", "images", "features"]
 Accumulator = TypeVar("Accumulator")
 
 
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Real data, reduced to what a metric needs.
+class FeatureExtractor(ABC):
+    """A fixed network that turns images into feature vectors. Registered like every other component.
 
-    Args:
-        name: the data set and split it was made from (``digits/train``), or a file's name.
-        features: name of the extractor; None for objectives on images.
-        extractor_digest: digest of the extractor's weights, so that two extractors of one name are never mixed.
-        quantize: how pixels were quantised before the features were taken.
-        mean: ``[d]`` float64.
-        covariance: ``[d, d]`` float64, divisor samples - 1.
-        samples: number of real samples.
+    Constructed from its validated parameters (None where it was registered without a params model).
     """
 
-    name: str
-    features: str | None
-    extractor_digest: str
-    quantize: str
-    mean: FloatArray
-    covariance: FloatArray
-    samples: int
-
-
-class FeatureExtractor(ABC):
-    """A fixed network that turns images into feature vectors. Registered like every other component."""
-
     name: ClassVar[str]
+    outputs: ClassVar[tuple[str, ...]] = ("features",)
+    """Names of what it can give; ``logits``, where there are any, are those of its classes before the softmax."""
 
     @property
     @abstractmethod
@@ -66,6 +52,24 @@ class FeatureExtractor(ABC):
             InputError: naming the expected image shape when the images have another.
         """
 
+    def extract(self, images: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Several outputs from one pass over the images.
+
+        Args:
+            images: as in `__call__`.
+            outputs: names out of `outputs` of the class.
+
+        Returns:
+            ``[N, d of the output]`` float32 by name.
+
+        Raises:
+            InputError: for images of another shape.
+        """
+        unknown = [name for name in outputs if name != "features"]
+        if unknown:
+            raise InputError(f"features {self.name!r} have no output {unknown[0]!r}, only their features.")
+        return {"features": self(images)} if outputs else {}
+
 
 class Objective(ABC, Generic[Accumulator]):
     """What is searched for: a number per set of samples (or per set of weights), with a direction.
@@ -80,16 +84,47 @@ class Objective(ABC, Generic[Accumulator]):
     """
 
     name: ClassVar[str]
-    direction: ClassVar[Direction] = "minimize"
     version: ClassVar[int] = 1
     """Raised when the same samples would score differently; stored with every score."""
-    needs: ClassVar[Needs] = "images"
+    direction: Direction = "minimize"
+    """An objective whose parameters decide it sets it in its constructor; so with `needs`."""
+    needs: Needs = "images"
+    output: str = "features"
+    """With ``needs = "features"``: which output of the extractor (`FeatureExtractor.outputs`)."""
+    reference_vectors: bool = False
+    """Whether the feature vectors of the real data are needed, not their moments alone (`Reference.vectors`)."""
+    reference_images: bool = False
+    """Whether the real images are needed (`Reference.images`)."""
 
     def __init__(self, params: Any = None) -> None:  # noqa: ANN401 - of the model it was registered with
-        """Take the validated parameters (None where it was registered without a params model)."""
+        """Take the validated parameters (None where it was registered without a params model). Loads nothing heavy."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies what it has loaded besides its parameters (weights of a scorer, images of a baseline).
+
+        After `prepare`; empty where there is nothing. Two runs share scores only where it agrees.
+        """
+        return ""
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether `add_weights` is called, once per candidate."""
+        return self.needs == "weights"
+
+    @property
+    def takes_samples(self) -> bool:
+        """Whether `add` is called, for every batch of samples."""
+        return self.needs != "weights"
 
     def prepare(self, reference: Reference | None) -> None:
-        """Called once before the first `add`, with the real data to compare with (None where the config names none)."""
+        """Called once before the first `add`, with the real data to compare with (None where the config names none).
+
+        The place to load what is heavy.
+
+        Raises:
+            InputError: where the objective cannot do without a reference, or with this one.
+        """
 
     @abstractmethod
     def new(self) -> Accumulator:
@@ -113,13 +148,25 @@ class Objective(ABC, Generic[Accumulator]):
 
     @abstractmethod
     def score(self, acc: Accumulator, stderr: bool = True) -> Score:
-        """The score of what was added; a non-finite value marks the candidate as failed.
+        """The score of what was added; a non-finite value marks the candidate as failed. Leaves `acc` as it is.
 
         Args:
             acc: the samples.
-            stderr: whether the standard error is wanted. A search asks for values only; an objective whose standard
-                error is costly may then leave it None.
+            stderr: whether the statistics of the score are wanted as well: its standard error, replicates and
+                debiased value. A search asks for values only; what is costly may then be left out.
         """
+
+    def replicates(self, acc: Accumulator) -> FloatArray | None:
+        """The value without each block of samples in turn, for the jackknife; None where it is not defined.
+
+        Sample i belongs to block ``i % BLOCKS`` (`wsopt.objectives.jackknife`). Blocks without a sample are left out.
+        Two candidates scored on the same samples have the same blocks, so the difference of their replicates is the
+        jackknife of their difference.
+
+        Returns:
+            ``[B]`` float64, or None where there are fewer than two blocks.
+        """
+        return None
 
 
 AnyObjective = Objective[Any]

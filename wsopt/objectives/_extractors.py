@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -66,7 +68,20 @@ def check_images(images: Tensor, shape: tuple[int, int, int], extractor: str) ->
         )
 
 
+def check_outputs(outputs: Sequence[str], extractor: FeatureExtractor) -> None:
+    """Refuse outputs that an extractor does not have.
+
+    Raises:
+        InputError: naming the first and the known ones.
+    """
+    unknown = [name for name in outputs if name not in extractor.outputs]
+    if unknown:
+        known = ", ".join(extractor.outputs)
+        raise InputError(f"features {extractor.name!r} have no output {unknown[0]!r}; known: {known}.")
+
+
 class _ClassifierFeatures(FeatureExtractor):
+    outputs: ClassVar[tuple[str, ...]] = ("features", "logits")
     network: ClassVar[type[Network]]
 
     def __init__(self, params: object = None) -> None:
@@ -97,12 +112,27 @@ class _ClassifierFeatures(FeatureExtractor):
         Raises:
             InputError: for images of another shape.
         """
+        return self.extract(images, ["features"])["features"]
+
+    def extract(self, images: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Features as in `__call__`, and ``logits``: ``[N, 10]`` class logits, from one pass.
+
+        Raises:
+            InputError: for images of another shape, or another output.
+        """
         check_images(images, self.network.image_shape, self.name)
+        check_outputs(outputs, self)
+        found: dict[str, list[Tensor]] = {name: [] for name in outputs}
         weights = self._on(images.device)
         with torch.no_grad():
             inputs = to_model_range(images.to(torch.float32))
-            starts = range(0, max(len(inputs), 1), _ROWS_PER_PASS)
-            return torch.cat([self.network.features(weights, inputs[i : i + _ROWS_PER_PASS]) for i in starts])
+            for start in range(0, max(len(inputs), 1), _ROWS_PER_PASS):
+                hidden = self.network.hidden(weights, inputs[start : start + _ROWS_PER_PASS])
+                if "features" in found:
+                    found["features"].append(self.network.standardised(weights, hidden))
+                if "logits" in found:
+                    found["logits"].append(self.network.classify(weights, F.silu(hidden)))
+        return {name: torch.cat(parts) for name, parts in found.items()}
 
     def _on(self, device: torch.device) -> dict[str, Tensor]:
         if device not in self._weights:

@@ -89,6 +89,20 @@ class Optimizer(ABC):
         """What is worth storing with the results besides the parameters, as JSON values; callable at any time."""
         return {}
 
+    def bar(self) -> float | None:
+        """The loss that the candidates asked last must be below to have any influence on the search but by being told.
+
+        Always the loss of a start or of a told result. A candidate that is sure not to be below it may be given up
+        before all its samples are drawn, and is told with an estimate of its loss, above the bar. None where every
+        loss counts, by its size or its rank. Asked between `ask` and the first `tell` of its results.
+        """
+        return None
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether `bar` is ever a number, so that races (``search.race``) can give somebody up."""
+        return type(self).bar is not Optimizer.bar
+
     def finished(self) -> bool:
         """True when the method itself is done before the budget is (the paper's number of epochs)."""
         return False

@@ -43,12 +43,21 @@ class CoordinateSearch(SequentialSearch[CoordinateParams]):
     """
 
     name = "coordinate"
+    _bar: float | None = None
     _sweeps = 0
     _replaced = 0
 
     def facts(self) -> dict[str, Any]:
         """See `Optimizer.facts`: sweeps begun, and how many lines Powell's test has replaced."""
         return {"sweeps": self._sweeps, "replaced": self._replaced}
+
+    def bar(self) -> float | None:
+        """See `Optimizer.bar`: of the two kinds of points after which no parabola is drawn.
+
+        A vertex has to be below the best point of its line. The point beyond a sweep has to be below where the sweep
+        began, or Powell's test fails.
+        """
+        return self._bar
 
     def _points(self) -> Points:
         lines = [_Line(axis, self._params.step) for axis in range(self._space.dimension)]
@@ -64,7 +73,7 @@ class CoordinateSearch(SequentialSearch[CoordinateParams]):
             if max(gains) <= 0:
                 continue
             shift = x - begin
-            beyond = yield x + shift
+            beyond = yield from self._against(begin_loss, x + shift)
             if beyond is None:
                 continue
             if _powell_test(begin_loss, loss, beyond, max(gains)):
@@ -97,11 +106,18 @@ class CoordinateSearch(SequentialSearch[CoordinateParams]):
             centre = here
         vertex = _vertex(behind, centre, ahead)
         if vertex is not None and abs(vertex - centre[0]) > _NEAR * step:
-            tried: _Point = (vertex, (yield self._at(line, x, vertex)))
+            tried: _Point = (vertex, (yield from self._against(centre[1], self._at(line, x, vertex))))
             centre = tried if _below(tried, centre) else centre
         line.step = max(abs(centre[0]), step / _CHANGE)
         t, value = centre
         return (x, loss) if t == 0 or value is None else (self._at(line, x, t), value)
+
+    def _against(self, bar: float | None, x: FloatArray) -> Generator[FloatArray, float | None, float | None]:
+        """Propose a point of which only a loss below `bar` counts."""
+        self._bar = bar
+        loss = yield x
+        self._bar = None
+        return loss
 
     def _at(self, line: _Line, x: FloatArray, t: float) -> FloatArray:
         """The point t along a line. Axes are not stored as vectors: D of them would need D^2 numbers."""

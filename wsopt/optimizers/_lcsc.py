@@ -74,6 +74,11 @@ class LcscSearch(Optimizer):
         everyone = self._population + self._next_generation
         return min(everyone, key=lambda member: member[:2])[2].copy()
 
+    def bar(self) -> float | None:
+        """See `Optimizer.bar`: that of the last of CP, once CP is full. Children behind it never become parents."""
+        full = len(self._population) >= self._params.m_cp
+        return self._population[self._params.m_cp - 1][0] if full else None
+
     def finished(self) -> bool:
         """True after `epochs` epochs."""
         return self._is_last_epoch_done() and not self._waiting and not self._ledger.outstanding

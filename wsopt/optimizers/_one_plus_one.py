@@ -55,6 +55,18 @@ class OnePlusOneSearch(SequentialSearch[OnePlusOneParams]):
         """See `Optimizer.facts`. `step` is that of the next child, in the space's units."""
         return {"step": self._step, "children": self._children, "successes": self._successes}
 
+    @property
+    def has_bar(self) -> bool:
+        """See `Optimizer.has_bar`: not with `slope`."""
+        return self._slope is None
+
+    def bar(self) -> float | None:
+        """See `Optimizer.bar`: the parent's loss, above which a child is no success, however far.
+
+        With `slope` the losses of all children are learnt from, so every loss counts.
+        """
+        return self._best.loss if self._slope is None else None
+
     def _points(self) -> Points:
         rule, first = self._params, self._params.step
         shrink = rule.increase ** (-rule.success_rate / (1 - rule.success_rate))

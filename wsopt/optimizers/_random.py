@@ -44,3 +44,7 @@ class RandomSearch(Optimizer):
     def recommend(self) -> FloatArray:
         """The best point seen."""
         return self._best.x.copy()
+
+    def bar(self) -> float | None:
+        """See `Optimizer.bar`: that of the best point seen."""
+        return self._best.loss

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsopt.report._chosen import origin_text
 from wsopt.report._figures import FOLDER
-from wsopt.report._labels import metric_label, optimizer_label
+from wsopt.report._labels import optimizer_label
 from wsopt.report._record import RunRecord
 from wsopt.report._table import results_markdown
 
@@ -125,7 +125,7 @@ def _coefficients(record: RunRecord) -> str:
 def _provenance(record: RunRecord) -> str:
     results = record.results
     objective = results["objective"]
-    label = metric_label(objective["name"], objective.get("features"))
+    label = record.label
     label += f" to {objective['reference']}" if objective.get("reference") else ""
     # An objective of the weights alone generates nothing, whatever search.samples says.
     generated = any(row.samples > 0 for row in record.scores if row.split == "report")

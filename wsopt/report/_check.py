@@ -80,6 +80,11 @@ class _Validation(_Part):
     stopped: bool
 
 
+class _Race(_Part):
+    given_up: int
+    samples_saved: float
+
+
 class _Timing(_Part):
     seconds_per_evaluation: float | None = None
     remembered: int = 0
@@ -92,6 +97,7 @@ class _Results(_Part):
     budget: int = Field(ge=1)
     evaluations: int
     failed: int | None = None
+    race: _Race | None = None
     steps: list[int] = Field(min_length=1)
     groups: list[str] | None = None
     objective: _Objective

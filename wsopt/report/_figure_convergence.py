@@ -152,13 +152,15 @@ def _label_levels(axes: Axes, levels: list[tuple[str, float, str]], best: FloatA
 
 
 def _caption(record: RunRecord, values: FloatArray, limits: tuple[float, float], better: str) -> str:
-    failed = int(np.isnan(values).sum())
+    failed = int(np.isnan(values).sum()) - record.given_up
     beyond = int(((values > limits[1]) | (values < limits[0])).sum())
     parts = [f"{better} is better", f"one dot per evaluation of {len(values):,}"]
     if beyond:
         parts.append(f"{beyond} beyond the axis as triangles")
     if failed:
         parts.append(f"{failed} failed, not drawn")
+    if record.given_up:
+        parts.append(f"{record.given_up} given up early, not drawn")
     line = ", ".join(parts)
     if record.exported == "validated":
         line += f"\norange: on the validation split; ringed: {winner_text(record)}, which is exported"

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 _IN_OWN_FEATURES = {"fid": ("inception", "FID", "FD"), "kid": ("inception", "KID", "KD"), "fcd": ("clip", "FCD", "FD")}
+_WRITTEN = {
+    "inception-score": "IS",
+    "precision": "precision",
+    "recall": "recall",
+    "pickscore": "PickScore",
+    "clip-score": "CLIP score",
+    "image-reward": "ImageReward",
+    "win-rate": "win rate",
+}
 _OPTIMIZERS = {"lcsc": "LCSC", "cmaes": "CMA-ES", "nevergrad": "nevergrad", "random": "random search"}
 
 
@@ -21,7 +30,8 @@ def metric_label(metric: str, features: str | None) -> str:
         if features is None:
             return plain
         return name if features == own or features.startswith(f"{own}-") else f"{plain}({features})"
-    return metric if features is None else f"{metric}({features})"
+    name = _WRITTEN.get(metric, metric)
+    return name if features is None else f"{name}({features})"
 
 
 def optimizer_label(optimizer: str | None) -> str:

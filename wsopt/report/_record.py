@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,12 @@ _REQUIRED = ("name", "seed", "budget", "evaluations", "steps", "objective", "bes
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One score of results.json: what was scored, on which split, by which metric in which features."""
+    """One score of results.json: what was scored, on which split, by which metric in which features.
+
+    `difference` is that to EMA* in the same column, `difference_stderr` its standard error on the shared noise;
+    `debiased` the value extrapolated to infinitely many samples, `interval` both ends of a 95 % interval. None where
+    the run did not tell.
+    """
 
     name: str
     split: str
@@ -33,6 +38,11 @@ class ScoreRow:
     value: float
     stderr: float | None
     samples: int
+    minimize: bool | None = None
+    debiased: float | None = None
+    difference: float | None = None
+    difference_stderr: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def column(self) -> tuple[str, str | None, str | None]:
@@ -46,7 +56,7 @@ class Trial:
 
     Args:
         name: the baseline's name, or the candidate's id as text.
-        value: its score; None where it failed.
+        value: its score; None where it failed, or was given up by a race.
     """
 
     name: str
@@ -165,6 +175,9 @@ class RunRecord:
 
     def minimizes(self, metric: str) -> bool | None:
         """Whether a smaller value of a metric is better; None for a metric whose direction is not known here."""
+        told = [row.minimize for row in self.scores if row.metric == metric and row.minimize is not None]
+        if told:
+            return told[0]
         if metric == self.results["objective"]["name"]:
             return self.minimize
         return True if metric in ("fid", "kid", "fcd") else None
@@ -180,6 +193,11 @@ class RunRecord:
         """Which baseline is EMA*, None where no EMA was scored."""
         found = self.results.get("ema_star")
         return str(found["name"]) if found else None
+
+    @property
+    def given_up(self) -> int:
+        """Number of candidates whose evaluation a race ended early; they have no score, and did not fail."""
+        return int((self.results.get("race") or {}).get("given_up", 0))
 
     @property
     def search_values(self) -> dict[str, float]:
@@ -263,17 +281,30 @@ def _scores(path: Path, rows: list[dict[str, Any]]) -> tuple[ScoreRow, ...]:
                 value=float(row["value"]),
                 stderr=standard_error(row.get("stderr")),
                 samples=int(row.get("samples") or 0),
+                minimize={"minimize": True, "maximize": False}.get(row.get("direction") or ""),
+                debiased=_number(row.get("debiased")),
+                difference=_number(row.get("difference")),
+                difference_stderr=standard_error(row.get("difference_stderr")),
+                interval=_pair(row.get("interval")),
             )
             for row in rows
             if row.get("value") is not None
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: scores: an entry is not a score ({error!r}). Restore the file.") from error
 
 
 def standard_error(value: float | None) -> float | None:
     """A standard error that says something: above 0 and finite; None for any other."""
     return float(value) if value is not None and math.isfinite(value) and value > 0 else None
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _pair(value: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (float(value[0]), float(value[1]))
 
 
 def _text(value: object) -> str:

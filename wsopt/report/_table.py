@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from wsopt.report._chosen import validation_notes
-from wsopt.report._labels import amount, duration, kind_of, metric_label, row_label
-from wsopt.report._record import RunRecord, ScoreRow, standard_error
+from wsopt.report._labels import kind_of, row_label
+from wsopt.report._notes import HIDDEN, Column, column_header, notes, signed
+from wsopt.report._record import RunRecord, ScoreRow
 
 _ORDER = (
     "last", "best-single", "uniform", "power", "ema", "train-ema", "run", "ema*", "best", "recommended", "validated",
     "floor",
 )  # fmt: skip
-_HIDDEN = ("fresh",)
-_Column = tuple[str, str | None, str | None]
+_UNBOUNDED = 100_000
+_LABEL = 34
+"""Width of the names of rows in a table of several pieces; longer ones are folded."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class _Grid:
     headers: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[_Cell, ...]], ...]
     notes: tuple[str, ...]
+    changes: bool
+    """Whether the second column says how far the first one is from EMA*."""
 
 
 def results_table(record: RunRecord, full: bool = False) -> RenderableType:
@@ -46,18 +50,51 @@ def results_table(record: RunRecord, full: bool = False) -> RenderableType:
 
     Returns:
         A rich renderable: one row per baseline and winner, one column per metric, features and reference of the report
-        split; the best value of a column is bold.
+        split; the best value of a column is bold. Columns that do not fit beside the others stand in a table of their
+        own below them.
     """
-    grid = _grid(record, full)
-    table = Table(title=Text(str(record.results["name"]), style="bold"), title_justify="left", header_style="bold")
-    table.add_column("weights", no_wrap=True)
-    for header in grid.headers:
-        table.add_column(Text(header), justify="right", no_wrap=True)
-    for name, label, cells in grid.rows:
-        if name in ("best", "floor"):
-            table.add_section()
-        table.add_row(Text(label), *(Text(cell.text, style="bold" if cell.winner else "") for cell in cells))
-    return Group(table, *(Text(note) for note in grid.notes))
+    return _Fitted(str(record.results["name"]), _grid(record, full))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The table in as many pieces as the width of the console asks for, each with the names of the rows."""
+
+    title: str
+    grid: _Grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        begin, end = 0, len(self.grid.headers)
+        whole = self._fits(console, options, begin, end)
+        while True:
+            # A change belongs to the column on its left.
+            least = begin + (2 if begin == 0 and self.grid.changes else 1)
+            last = end
+            while not whole and last > least and not self._fits(console, options, begin, last, _LABEL):
+                last -= 1
+            yield self._piece(begin, last, None if whole else _LABEL)
+            if last >= end:
+                break
+            begin = last
+        for note in self.grid.notes:
+            yield Text(note)
+
+    def _fits(self, console: Console, options: ConsoleOptions, begin: int, end: int, label: int | None = None) -> bool:
+        unbounded = options.update(max_width=_UNBOUNDED)
+        return Measurement.get(console, unbounded, self._piece(begin, end, label)).maximum <= options.max_width
+
+    def _piece(self, begin: int, end: int, label_width: int | None) -> Table:
+        title = Text(self.title, style="bold") if begin == 0 else None
+        table = Table(title=title, title_justify="left", header_style="bold")
+        table.add_column("weights", no_wrap=label_width is None, max_width=label_width)
+        for header in self.grid.headers[begin:end]:
+            table.add_column(Text(header), justify="right", no_wrap=True)
+        for name, label, cells in self.grid.rows:
+            if name in ("best", "floor"):
+                table.add_section()
+            texts = (Text(cell.text, style="bold" if cell.winner else "") for cell in cells[begin:end])
+            table.add_row(Text(label), *texts)
+        return table
 
 
 def results_markdown(record: RunRecord, full: bool = False) -> str:
@@ -74,8 +111,8 @@ def results_markdown(record: RunRecord, full: bool = False) -> str:
         "|" + "|".join([":" + "-" * (widths[0] + 1), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
     )
     lines += [_markdown_row(row, widths) for row in cells[1:]]
-    notes = [f"- {note}".replace("EMA*", "EMA\\*") for note in grid.notes]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    below = [f"- {note}".replace("EMA*", "EMA\\*") for note in grid.notes]
+    return "\n".join([*lines, "", *below]) + "\n"
 
 
 def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -87,7 +124,7 @@ def _markdown_row(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _grid(record: RunRecord, full: bool) -> _Grid:
-    reported = [row for row in record.scores if row.split in ("report", "data") and row.name not in _HIDDEN]
+    reported = [row for row in record.scores if row.split in ("report", "data") and row.name not in HIDDEN]
     columns = list(dict.fromkeys(row.column for row in reported if row.split == "report"))
     values = {(row.name, row.column): row for row in reported}
     names = sorted(dict.fromkeys(row.name for row in reported), key=_order)
@@ -102,6 +139,12 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
         for column in columns
     }
     star = values.get(("ema*", columns[0])) if columns else None
+    # A share of EMA*'s score says nothing where scores lie on both sides of zero.
+    relative = star is not None and all(
+        row.value * star.value > 0
+        for (_, column), row in values.items()
+        if column == columns[0] and row.split == "report"
+    )
     rows = []
     for name in shown:
         cells = []
@@ -111,18 +154,18 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
             cells.append(_Cell(text, row is not None and row.value == winners[column] and row.split != "data"))
         if star is not None:
             own = values.get((name, columns[0]))
-            cells.insert(1, _Cell(_change(own, star)))
+            cells.insert(1, _Cell(_change(own, star, None if relative else decimals[columns[0]])))
         baseline = record.winner_baseline(name)
         step = (record.results["coefficients"].get("best-single") or {}).get("step")
         rows.append((name, row_label(name, record.optimizer, record.ema_star, step, baseline), tuple(cells)))
     arrows = {True: "↓", False: "↑", None: ""}
-    headers = [_header(column, arrows[record.minimizes(column[0])]) for column in columns]
+    headers = [column_header(column, arrows[record.minimizes(column[0])]) for column in columns]
     if star is not None:
         headers.insert(1, "change\nto EMA*")
-    return _Grid(tuple(headers), tuple(rows), tuple(_notes(record, names, shown)))
+    return _Grid(tuple(headers), tuple(rows), tuple(notes(record, names, shown)), star is not None)
 
 
-def _repeats(name: str, columns: Sequence[_Column], values: Mapping[tuple[str, _Column], ScoreRow]) -> bool:
+def _repeats(name: str, columns: Sequence[Column], values: Mapping[tuple[str, Column], ScoreRow]) -> bool:
     """True for what the optimizer recommends, or validation chose, where the best has the same scores."""
     if name not in ("recommended", "validated"):
         return False
@@ -161,12 +204,14 @@ def _winner(minimize: bool | None, rows: Iterable[ScoreRow]) -> float | None:
 
 
 def _decimals(rows: Sequence[ScoreRow]) -> int:
-    """Decimals of a column: three digits of its smallest value or one of its smallest error, whichever is more."""
+    """Decimals of a column: three digits of its smallest value, but one or two of its smallest error."""
     values = [abs(row.value) for row in rows if row.value and _is_plain(row.value)]
     errors = [row.stderr for row in rows if row.stderr and _is_plain(row.stderr)]
-    need = [2 - math.floor(math.log10(min(values)))] if values else [2]
-    need += [-math.floor(math.log10(min(errors)))] if errors else []
-    return min(max(*need, 0), 5)
+    need = 2 - math.floor(math.log10(min(values))) if values else 2
+    if errors:
+        digit = -math.floor(math.log10(min(errors)))
+        need = min(max(need, digit), digit + 1)
+    return min(max(need, 0), 5)
 
 
 def _number(row: ScoreRow, decimals: int) -> str:
@@ -183,81 +228,15 @@ def _digits(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if _is_plain(value) else f"{value:.3g}"
 
 
-def _signed(value: float, form: str) -> str:
-    """A difference with its sign; none where it is written as 0."""
-    text = f"{value:+{form}}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def _change(row: ScoreRow | None, star: ScoreRow) -> str:
-    if row is None or row.split == "data" or star.value == 0:
+def _change(row: ScoreRow | None, star: ScoreRow, decimals: int | None) -> str:
+    """How far a score is from EMA*'s: in percent of it, or with these decimals in its own unit."""
+    if row is None or row.split == "data":
         return ""
     if row.value == star.value:
-        return "0 %"
-    return f"{_signed(100 * (row.value - star.value) / abs(star.value), '.1f')} %"
-
-
-def _header(column: _Column, arrow: str) -> str:
-    metric, features, reference = column
-    return f"{metric_label(metric, features)} {arrow}".rstrip() + (f"\nto {reference}" if reference else "")
-
-
-def _notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Iterable[str]:
-    results = record.results
-    reported = [row for row in record.scores if row.split == "report" and row.name not in _HIDDEN]
-    samples = sorted({row.samples for row in reported if row.samples > 0})
-    facts = []
-    if samples:
-        facts.append(f"{' or '.join(f'{count:,}' for count in samples)} samples per row, on noise the search never saw")
-    if any(row.stderr for row in reported):
-        facts.append("± is one standard error")
-    if facts:
-        yield f"{'; '.join(facts)}."
-    scored = {row.name for row in reported}
-    failed = {name: reason for name, reason in record.trace.failures.items() if name not in scored}
-    if failed:
-        step = (results["coefficients"].get("best-single") or {}).get("step")
-        labels = [row_label(name, record.optimizer, record.ema_star, step) for name in failed]
-        reason = " ".join(next(iter(failed.values())).split()).rstrip(".")
-        first = f"{'the first: ' if len(failed) > 1 else ''}{reason}"
-        yield f"Could not be scored: {', '.join(labels)} ({first})."
-    counts = [sum(kind_of(name) == kind for name in names) for kind in ("ema", "train-ema")]
-    if len(shown) < len(names):
-        kinds = [f"{n} {kind}" for n, kind in zip(counts, ("over the window", "from training"), strict=True) if n]
-        yield (
-            f"EMA rates tried: {' and '.join(kinds)}; of each kind the best by search score is shown "
-            f"(wsopt report {record.path} --full has all)."
-        )
-    optimism = results.get("optimism")
-    if optimism:
-        stderr = standard_error(optimism.get("stderr"))
-        error = f" ± {stderr:.2g}" if stderr else ""
-        scores = f"{optimism['search']:.4g} in the search and {optimism['fresh']:.4g}{error} on fresh noise"
-        both = f", both on {optimism['samples']:,} samples" if optimism.get("samples") else ""
-        yield f"Optimism: the winner scored {scores}{both}; gap {_signed(optimism['gap'], '.3g')}."
-    yield from validation_notes(record)
-    timing = results.get("timing") or {}
-    split = timing.get("split") or {}
-    if split and timing.get("seconds_per_evaluation") is not None:
-        parts = ", ".join(f"{stage} {1000 * seconds:.3g} ms" for stage, seconds in split.items())
-        yield f"One evaluation took {duration(timing['seconds_per_evaluation'])}: {parts}."
-    if timing.get("remembered"):
-        yield f"{timing['remembered']:,} scores were taken from other runs on the same checkpoints, not measured again."
-    yield _effort(record)
-
-
-def _effort(record: RunRecord) -> str:
-    """Evaluations, time and memory in one line."""
-    results = record.results
-    baselines = len(record.trace.baselines)
-    parts = [f"{results['evaluations']:,} of {results['budget']:,} evaluations, {baselines} of them baselines"]
-    if results.get("failed"):
-        parts[0] += f", {results['failed']} failed"
-    seconds = {key: value for key, value in (results.get("seconds") or {}).items() if value is not None}
-    if seconds:
-        parts.append("time: " + ", ".join(f"{key} {duration(value)}" for key, value in seconds.items()))
-    memory = results.get("memory") or {}
-    peaks = {key.removesuffix("_peak_bytes"): value for key, value in memory.items() if value is not None}
-    if peaks:
-        parts.append("peak memory: " + ", ".join(f"{key} {amount(value)}" for key, value in peaks.items()))
-    return "; ".join(parts) + "."
+        return "0 %" if decimals is None else "0"
+    if decimals is not None:
+        error = "" if row.difference_stderr is None else f" ± {_digits(row.difference_stderr, decimals)}"
+        return signed(row.value - star.value, f".{decimals}f") + error
+    share = 100 / abs(star.value)
+    error = "" if row.difference_stderr is None else f" ± {share * row.difference_stderr:.1f}"
+    return f"{signed(share * (row.value - star.value), '.1f')}{error} %"

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from threadpoolctl import threadpool_limits
 
-from wsopt.config import Config, difference
-from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, RememberingEngine, check_devices, load_objective
+from wsopt.config import Config, difference, reference_name
+from wsopt.engines import Engine, EvaluatorSpec, InProcessEngine, RememberingEngine, check_devices, make_objective
 from wsopt.errors import Interrupted, ResumeError
 from wsopt.files import write_json, write_text
 from wsopt.memory import peak_bytes, reset_peak
@@ -133,13 +133,14 @@ def _plan_lines(
 ) -> list[str]:
     """What is about to happen, in two lines."""
     values = sum(spec.numel for spec in sources.checkpoints.tensors.values())
-    label = metric_label(config.objective.name, config.objective.features)
-    to = "" if config.objective.reference is None else f" to {config.data.name}/{config.objective.reference}"
+    label = metric_label(config.objective.title, config.objective.features)
+    reference = reference_name(config.data.name, config.objective.reference)
+    to = "" if reference is None else f" to {reference}"
+    sampled = f", {config.search.samples:,} samples, {engine.nfe} NFE" if engine.samples else ""
     return [
         f"space   {info.num_checkpoints} checkpoints of steps {info.steps[0]:,} to {info.steps[-1]:,}, "
         f"{values:,} values each; parameterization {config.parameterization.name}, D = {parameterization.dimension}",
-        f"score   {label}{to}, {config.search.samples:,} samples, "
-        f"{engine.nfe} NFE; optimizer {config.optimizer.name}, budget {config.budget}",
+        f"score   {label}{to}{sampled}; optimizer {config.optimizer.name}, budget {config.budget}",
     ]
 
 
@@ -174,7 +175,7 @@ def _stages(
 @contextmanager
 def _session(request: Request, folder: RunFolder, engine: Engine, progress: Progress) -> Iterator[Session]:
     config = request.config
-    objective = load_objective(config, request.registry)
+    objective = make_objective(config.objective, request.registry)
     journal = Journal(folder.journal)
     session = Session(
         config,
@@ -225,9 +226,9 @@ def _open_folder(request: Request, progress: Progress) -> RunFolder:
 
 
 def _comparable(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a resolved config has to stay: all but budget and output, and of plugin files what they hold."""
+    """What of a resolved config has to stay: all but budget and output, and of Python files what they hold."""
     kept = {key: value for key, value in resolved.items() if key not in _NOT_COMPARED}
-    return kept | {"plugins": [plugin["sha256"] for plugin in resolved["plugins"]]}
+    return kept | {key: [file["sha256"] for file in resolved[key]] for key in ("plugins", "functions") if key in kept}
 
 
 def _check_spent(folder: RunFolder, config: Config) -> None:

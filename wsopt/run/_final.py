@@ -61,7 +61,8 @@ class Reported:
 
     Args:
         rows: of baselines and winners.
-        fresh: of `best` on fresh noise at the search's own sample count and reference.
+        fresh: of `best` on fresh noise at the search's own sample count and reference; none where the search has no
+            noise, on an objective of the weights alone.
         curve: the points of `report.curve` with their rows.
     """
 
@@ -126,7 +127,8 @@ def score_report(session: Session, tally: Tally, finals: Finals) -> Reported:
     # Winners are compared with each other, points with everything; a baseline always has a row of its own.
     stands_for = _equal(winners, winners) | _equal(points, [*winners, *others, *points])
     asked = [(name, target, samples) for name, target in [*winners, *others] if name not in stands_for]
-    asked.append(("fresh", finals.best.target, session.config.search.samples))
+    if search_samples(session):
+        asked.append(("fresh", finals.best.target, session.config.search.samples))
     asked += [(name, target, samples) for name, target in points if name not in stands_for]
     by_name = _score(session, asked)
     for name, other in stands_for.items():
@@ -140,6 +142,13 @@ def score_report(session: Session, tally: Tally, finals: Finals) -> Reported:
         for point, rows in zip(curve, scores, strict=True)
     ]
     return Reported([row for rows in by_name.values() for row in rows], fresh, entries)
+
+
+def search_samples(session: Session) -> int:
+    """Samples of one score on the search split; 0 for an objective of the weights alone."""
+    told = (event for event in session.journal.events if event["event"] in ("baseline", "told"))
+    sampled = any(event.get("samples") for event in told)
+    return session.config.search.samples if sampled else 0
 
 
 def _equal(names: Sequence[tuple[str, Target]], among: Sequence[tuple[str, Target]]) -> dict[str, str]:
@@ -214,7 +223,7 @@ def export(session: Session, finals: Finals, metadata: dict[str, str]) -> None:
     for text in merged.notes:
         session.progress.line(f"warning: merged.safetensors: {text}")
     write_tensors(session.folder.merged, merged.tensors, {**merged.metadata, **metadata})
-    if finals.ema_star is None or session.config.report.figure_pairs == 0:
+    if finals.ema_star is None or session.config.report.figure_pairs == 0 or not session.engine.samples:
         return
     count = min(_RENDER, session.config.report.samples)
     before = session.engine.render(finals.ema_star.target, "report", count)

@@ -139,6 +139,8 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "finished": {"evaluations": int},
 }
 _NUMBER = (int, float)
+_GIVEN_UP: dict[str, type | tuple[type, ...]] = {"loss": _NUMBER, "given_up": int, "partials": list}
+"""Of a candidate whose evaluation a race ended early: it has no value."""
 
 
 def _validate(event: object) -> None:
@@ -147,7 +149,9 @@ def _validate(event: object) -> None:
     if not isinstance(event, dict) or kind not in _FIELDS:
         raise ValueError("not an event")
     wrong = [key for key, expected in _FIELDS[kind].items() if not isinstance(event.get(key), expected)]
-    if kind in ("baseline", "told", "validated") and not isinstance(event.get("failure"), str):
+    if kind == "told" and "given_up" in event:
+        wrong += [key for key, expected in _GIVEN_UP.items() if not isinstance(event.get(key), expected)]
+    elif kind in ("baseline", "told", "validated") and not isinstance(event.get("failure"), str):
         wrong += [key for key in ("value", "samples") if not isinstance(event.get(key), _NUMBER)]
     if kind == "asked" and not wrong and not all(isinstance(i, int) for i in event["ids"]):
         wrong.append("ids")

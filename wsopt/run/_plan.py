@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from wsopt.checkpoints import CheckpointSet, TensorSpec
 from wsopt.config import Config
-from wsopt.engines import build_metrics, check_devices
+from wsopt.engines import Metric, build_metrics, check_devices, make_objective
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
 from wsopt.parameterizations import Parameterization
@@ -20,7 +21,7 @@ from wsopt.run._baselines import check_feasible, first_baselines
 from wsopt.run._folder import RunFolder
 from wsopt.run._sources import check_before_training, known_emas, open_window, trained_set
 from wsopt.seeding import SampleNoise
-from wsopt.types import Batch, SpaceInfo
+from wsopt.types import SpaceInfo
 from wsopt.weightspace import SpacePlan, SpaceSettings, plan_dense, plan_lora
 
 
@@ -38,7 +39,8 @@ class Plan:
         groups: names of the layer groups.
         memory_bytes: what is held, by what it is for; ``mapped`` in a file, the rest resident.
         held: ``dtype`` of the differences, ``devices``, and ``cache``, the folder of the mapped file.
-        evaluations: budget, split in baselines (before extension of the grid) and search.
+        evaluations: budget, split in baselines (before extension of the grid) and search; `samples` of each, 0 where
+            nothing is sampled.
         seconds: of one evaluation (measured on one batch), of baselines and search, of the report; training apart.
     """
 
@@ -85,7 +87,8 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     report = sum(baseline.kind != "single" for baseline in planned) + 4
     report += len(config.report.curve) + (config.validation.samples > 0)
     per_evaluation = _time_evaluation(config, registry, family)
-    per_report = per_evaluation * config.report.samples / config.search.samples
+    sampled = make_objective(config.objective, registry).takes_samples
+    per_report = per_evaluation * (config.report.samples / config.search.samples if sampled else 1.0)
     return Plan(
         folder=str(config.run_folder),
         exists=RunFolder(config.run_folder).resolved.exists(),
@@ -114,9 +117,9 @@ def make_plan(config: Config, registry: Registry) -> Plan:
             "budget": config.budget,
             "baselines": baselines,
             "search": config.budget - baselines,
-            "samples": config.search.samples,
+            "samples": config.search.samples if sampled else 0,
             "report": report,
-            "report_samples": config.report.samples,
+            "report_samples": config.report.samples if sampled else 0,
         },
         seconds={
             "evaluation": per_evaluation,
@@ -177,10 +180,20 @@ def _tensors(family: ModelFamily) -> dict[str, TensorSpec]:
     return {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
 
 
+def _time_weights(metric: Metric, model: nn.Module) -> float:
+    """Seconds of an objective on weights; the first call may import what it needs."""
+    begin = time.perf_counter()
+    metric.objective.add_weights(metric.objective.new(), model.state_dict())
+    return time.perf_counter() - begin
+
+
 def _time_evaluation(config: Config, registry: Registry, family: ModelFamily) -> float:
     """Seconds of one evaluation, extrapolated from the faster of two batches; merging is not in it."""
     model = family.build().to(config.device)
-    metrics = build_metrics(config, registry)
+    metrics = build_metrics(config, registry, keep=False)
+    metric = metrics.search[0]
+    if not metric.objective.takes_samples:
+        return min(_time_weights(metric, model) for _ in range(2))
     noise = SampleNoise(config.seed, "search")
     size = min(config.search.batch_size, config.search.samples)
     seconds = []
@@ -188,11 +201,8 @@ def _time_evaluation(config: Config, registry: Registry, family: ModelFamily) ->
         begin = time.perf_counter()
         with torch.inference_mode():
             for batch in family.sample(model, range(size), noise, size):
-                _measure(config, metrics.search[0].features, metrics.extractors, batch)
+                grey = to_grey_levels(batch.images, config.objective.quantize)
+                for features, output in metric.inputs:
+                    metrics.extractors[features].extract(grey, [output])
         seconds.append(time.perf_counter() - begin)
     return min(seconds) * config.search.samples / size
-
-
-def _measure(config: Config, features: str | None, extractors: Mapping[str, Any], batch: Batch) -> None:
-    if features is not None:
-        extractors[features](to_grey_levels(batch.images, config.objective.quantize))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsopt.run._final import Finals, Reported
+from wsopt.config import reference_name
+from wsopt.objectives.jackknife import paired_stderr
+from wsopt.run._final import Finals, Reported, search_samples
+from wsopt.run._race import race_facts
 from wsopt.run._session import Session, score_row
 from wsopt.run._sources import Sources
 from wsopt.run._tally import Tally, Trial
@@ -29,13 +32,15 @@ def results(
     """The content of results.json."""
     config = session.config
     entries = session.timings.read()
+    race = race_facts(config, session.journal.events)
     return {
         "format": FORMAT,
         "name": config.name,
         "seed": config.seed,
         "budget": config.budget,
         "evaluations": len(tally.trials),
-        "failed": sum(trial.value is None for trial in tally.trials),
+        "failed": sum(trial.value is None for trial in tally.trials) - (race["given_up"] if race else 0),
+        "race": race,
         "optimizer": config.optimizer.name,
         "optimizer_facts": dict(optimizer_facts),
         "parameterization": config.parameterization.name,
@@ -52,10 +57,10 @@ def results(
         },
         "exported": finals.exported[0],
         "coefficients": _coefficients(finals, info.steps),
-        "scores": _search_rows(session, tally, finals) + list(reported.rows) + _floor_rows(session),
+        "scores": _search_rows(session, tally, finals) + with_differences(reported.rows) + _floor_rows(session),
         "optimism": _optimism(tally.sign, finals.best, reported.fresh),
         "validation": _validation(session, validation),
-        "curve": list(reported.curve),
+        "curve": [{**point, "scores": [_plain(row) for row in point["scores"]]} for point in reported.curve],
         "timing": _timing(entries),
         "memory": {
             "training_peak_bytes": _fact(sources.training, "peak_memory_bytes"),
@@ -75,9 +80,9 @@ def _objective(session: Session) -> Row:
         "version": session.objective_version,
         "direction": "minimize" if session.sign > 0 else "maximize",
         "features": objective.features,
-        "reference": None if objective.reference is None else f"{data}/{objective.reference}",
+        "reference": reference_name(data, objective.reference),
         "quantize": objective.quantize,
-        "samples": session.config.search.samples,
+        "samples": search_samples(session),
         "label": session.label,
     }
 
@@ -109,9 +114,10 @@ def _search_rows(session: Session, tally: Tally, finals: Finals) -> list[Row]:
         return {
             "name": name,
             "split": "search",
-            "metric": objective["name"],
+            "metric": session.config.objective.title,
             "features": objective["features"],
             "reference": objective["reference"],
+            "direction": objective["direction"],
             "value": trial.value,
             "stderr": trial.stderr,
             "samples": objective["samples"],
@@ -123,7 +129,34 @@ def _search_rows(session: Session, tally: Tally, finals: Finals) -> list[Row]:
 
 
 def _floor_rows(session: Session) -> list[Row]:
-    return [{"name": "floor", "split": "data", **score_row(score)} for score in session.engine.floor()]
+    return [_plain({"name": "floor", "split": "data", **score_row(score)}) for score in session.engine.floor()]
+
+
+def with_differences(rows: Sequence[Row]) -> list[Row]:
+    """Report rows with their difference to EMA* by the same metric, and its standard error.
+
+    All rows are scored on the same noise, so the standard error is that of the paired difference
+    (`wsopt.objectives.jackknife`), which is usually far below those of the two scores.
+    """
+    stars = {_column(row): row for row in rows if row["name"] == "ema*"}
+    found = []
+    for row in rows:
+        star = stars.get(_column(row))
+        if star is None or row["value"] is None or star["value"] is None:
+            found.append(_plain(row))
+            continue
+        stderr = paired_stderr(row.get("replicates"), star.get("replicates"))
+        found.append({**_plain(row), "difference": row["value"] - star["value"], "difference_stderr": stderr})
+    return found
+
+
+def _column(row: Row) -> tuple[Any, ...]:
+    return row["metric"], row["features"], row["reference"]
+
+
+def _plain(row: Row) -> Row:
+    """A row without what only differences are made of."""
+    return {key: value for key, value in row.items() if key != "replicates"}
 
 
 def _optimism(sign: float, best: Trial, fresh_rows: Sequence[Row]) -> Row | None:
@@ -143,10 +176,10 @@ def _validation(session: Session, validation: Validation) -> Row | None:
     if not validation.on:
         return None
     settings, best = session.config.validation, validation.best
-    split = settings.reference or session.config.objective.reference
+    reference = settings.reference or session.config.objective.reference
     return {
         "samples": settings.samples,
-        "reference": None if split is None else f"{session.config.data.name}/{split}",
+        "reference": reference_name(session.config.data.name, reference),
         "evaluations": len(validation.points),
         "trace": [
             {"evaluation": point.evaluation, "name": point.name, "search": point.search, "validation": point.value}

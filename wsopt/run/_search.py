@@ -13,6 +13,7 @@ from wsopt.parameterizations import Parameterization
 from wsopt.progress import Stage
 from wsopt.run._baselines import Baseline, check_feasible, ema_baseline, first_baselines, is_start, next_rate
 from wsopt.run._journal import Event
+from wsopt.run._race import Races, open_race
 from wsopt.run._session import Session, outcome_event
 from wsopt.run._tally import Tally, Trial
 from wsopt.run._validation import Validation
@@ -51,11 +52,12 @@ def score_baselines(session: Session, info: SpaceInfo, emas: Mapping[str, Weight
 def _score_baselines(session: Session, baselines: Sequence[Baseline], tally: Tally, stage: Stage) -> None:
     first = len(tally.trials)
     jobs = []
+    samples, race = session.config.search.samples, open_race(session.config, session.sign)
     for offset, baseline in enumerate(baselines):
         event = session.journal.recall("baseline", name=baseline.name)
         if event is None:
             slot = first + offset
-            jobs.append(Job(offset, baseline.target, "search", session.config.search.samples, slot, remember=True))
+            jobs.append(Job(offset, baseline.target, "search", samples, slot, remember=True, race=race))
         else:
             _count_baseline(tally, baseline, event)
     for outcome in session.engine.evaluate(jobs):
@@ -108,6 +110,7 @@ class Search:
             child_generator(config.seed, "optimizer", config.optimizer.name),
             config.budget - len(tally.trials),
         )
+        self._races = self._begin_races()
 
     def run(self) -> None:
         """Spend the budget, or until the optimizer or the patience of the validation is done."""
@@ -139,6 +142,22 @@ class Search:
         alpha: FloatArray = self._parameterization.coefficients(self.optimizer.recommend()[None])
         shared: FloatArray = alpha[0]
         return shared
+
+    def _begin_races(self) -> Races:
+        config, off = self._session.config, not self.optimizer.has_bar
+        if off and config.search.race:
+            self._session.progress.line(
+                f"warning: search.race gives nobody up with optimizer {config.optimizer.name}, to which every loss "
+                f"counts: leave it out"
+            )
+        races = Races(config, self._session.sign, off)
+        if off:
+            return races
+        for event in self._session.journal.events:
+            if event["event"] == "baseline":
+                races.learn(event)
+        races.check()
+        return races
 
     def _starts(self) -> list[Start]:
         named = [trial for trial in self._tally.combinations if is_start(self._session.config, trial.name)]
@@ -178,6 +197,9 @@ class Search:
 
     def _evaluate(self, candidates: Sequence[Candidate], stage: Stage) -> None:
         session = self._session
+        # Before the first result is told, so that it does not matter where the run was interrupted.
+        bar = self.optimizer.bar()
+        race = self._races.against(bar)
         asked = {candidate.id: candidate for candidate in candidates}
         while (event := session.journal.peek()) is not None and event["event"] == "told":
             if event["id"] not in asked:
@@ -190,23 +212,20 @@ class Search:
             return
         alpha = self._parameterization.coefficients(np.stack([candidate.x for candidate in asked.values()]))
         jobs = [
-            Job(candidate.id, Coefficients(row), "search", session.config.search.samples, candidate.id)
+            Job(candidate.id, Coefficients(row), "search", session.config.search.samples, candidate.id, race=race)
             for candidate, row in zip(asked.values(), alpha, strict=True)
         ]
         for outcome in session.engine.evaluate(jobs):
-            self._tell(asked[outcome.id], outcome, stage)
+            self._tell(asked[outcome.id], outcome, self._races.told(outcome, bar), stage)
             session.stop_if_asked()
 
-    def _tell(self, candidate: Candidate, outcome: Outcome, stage: Stage) -> None:
+    def _tell(self, candidate: Candidate, outcome: Outcome, event: Event, stage: Stage) -> None:
         session = self._session
-        event = outcome_event("told", outcome, id=candidate.id)
-        if "value" in event:
-            event = {"event": "told", "id": candidate.id, "loss": self._tally.sign * event["value"]} | event
         session.journal.record(event)
         self._take(candidate, event)
         session.note("search", str(candidate.id), outcome)
         best = self._tally.best(self._tally.combinations)
-        last = "failed" if outcome.failure else f"{event['value']:.3f}"
+        last = "failed" if outcome.failure else "given up" if outcome.given_up else f"{event['value']:.3f}"
         found = f"{best.value:.3f} ({best.name})" if best else "-"
         stage.update(len(self._tally.trials), best=found, **self._validation.shown, last=last)
 
@@ -216,10 +235,13 @@ class Search:
         number = len(self._tally.trials) + 1
         trial = Trial(f"trial {candidate.id}", target, event.get("value"), event.get("stderr"), number, candidate.id)
         self._tally.trials.append(trial)
+        self._races.learn(event)
         begin = time.perf_counter()
-        self.optimizer.tell([Result(candidate.id, self._tally.loss(trial))])
+        # Of a candidate that was given up the optimizer is told an estimate, and the tally gets no score.
+        loss = event["loss"] if "given_up" in event else self._tally.loss(trial)
+        self.optimizer.tell([Result(candidate.id, loss)])
         self._optimizer_seconds += time.perf_counter() - begin
-        self._failures = 0 if trial.value is not None else self._failures + 1
+        self._failures = 0 if loss is not None else self._failures + 1
         if self._failures >= self._session.config.search.max_failures:
             raise WsoptError(
                 f"{self._failures} candidates in a row failed, the last with: {event.get('failure')}. "

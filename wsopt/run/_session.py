@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from wsopt.progress import Progress
 from wsopt.report import metric_label
 from wsopt.run._folder import RunFolder
 from wsopt.run._journal import Journal
-from wsopt.types import MetricScore, Outcome
+from wsopt.types import MetricScore, Outcome, Partial
 
 
 class Hooks(Protocol):
@@ -78,7 +78,7 @@ class Session:
     @property
     def label(self) -> str:
         """What the search's score is called, ``FD(digits)``."""
-        return metric_label(self.config.objective.name, self.config.objective.features)
+        return metric_label(self.config.objective.title, self.config.objective.features)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -126,17 +126,32 @@ def outcome_event(event: str, outcome: Outcome, **fields: object) -> dict[str, A
     """The journal event of an outcome on the search or the validation split."""
     if outcome.failure is not None:
         return {"event": event, **fields, "failure": outcome.failure}
+    if outcome.given_up:
+        rows = _partial_rows(outcome.partials)
+        return {"event": event, **fields, "given_up": outcome.partials[-1].samples, "partials": rows}
     score = outcome.scores[0].score
-    return {"event": event, **fields, "value": score.value, "stderr": score.stderr, "samples": score.samples}
+    found = {"event": event, **fields, "value": score.value, "stderr": score.stderr, "samples": score.samples}
+    return found | ({"partials": _partial_rows(outcome.partials)} if outcome.partials else {})
+
+
+def _partial_rows(partials: Sequence[Partial]) -> list[list[Any]]:
+    """``[samples, value, [replicate, ...]]`` each."""
+    return [[partial.samples, partial.value, list(partial.replicates)] for partial in partials]
 
 
 def score_row(score: MetricScore) -> dict[str, Any]:
-    """The journal's and results' form of a metric score."""
-    return {
+    """The journal's form of a metric score."""
+    inner = score.score
+    row: dict[str, Any] = {
         "metric": score.metric,
         "features": score.features,
         "reference": score.reference,
-        "value": score.score.value if math.isfinite(score.score.value) else None,
-        "stderr": score.score.stderr,
-        "samples": score.score.samples,
+        "direction": score.direction,
+        "value": inner.value if math.isfinite(inner.value) else None,
+        "stderr": inner.stderr,
+        "samples": inner.samples,
+        "debiased": inner.debiased,
     }
+    if inner.interval is not None:
+        row["interval"] = list(inner.interval)
+    return row | ({"replicates": list(inner.replicates)} if inner.replicates else {})

@@ -130,14 +130,14 @@ def test_a_broken_plugin_that_is_needed_exits_with_3(config: Path, capsys: pytes
     assert warning == f"warning: {source} is not used: {cause}"
     assert error == (
         f"error: {config}:5: family.name: unknown model family 'toy'; it may belong to a plugin that failed to load: "
-        f"{source}: {cause}. Mend or uninstall that plugin, or use one of: none."
+        f"{source}: {cause}. Mend or uninstall that plugin, or use one of: module."
     )
 
 
 def test_schema_is_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", "--plugin", str(config.with_name("toy.py"))]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert [one["title"] for one in schema["properties"]["family"]["oneOf"]] == ["toy"]
+    assert [one["title"] for one in schema["properties"]["family"]["oneOf"]] == ["module", "toy"]
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_coefficients_of_a_run(toy: Path, tmp_path: Path, capsys: Captured) -> None:
-    (folder,) = (one for one in (toy / "runs").iterdir() if one.name not in ("trained", "scores"))
+    (folder,) = (path.parent for path in (toy / "runs").glob("*/journal.jsonl"))
     out = tmp_path / "x.safetensors"
     plugin = ["--plugin", str(PLUGIN)]
     argv = ["merge", "--coefficients", str(folder), "--out", str(out), "--verify", *plugin]

@@ -51,7 +51,7 @@ BOTH = ("search", "report")
         ("train", {"steps": 4000}, ()),
         ("objective", {"name": "kid"}, BOTH),
         ("objective", {"quantize": "trunc"}, BOTH),
-        ("objective", {"blocks": 4}, BOTH),
+        ("objective", {"preset": "edm"}, BOTH),
         ("objective", {"features": "pixels"}, ("search",)),
         ("objective", {"reference": "test"}, ("search",)),
         ("search", {"samples": 500}, ("search",)),

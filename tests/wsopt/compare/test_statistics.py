@@ -64,7 +64,7 @@ def test_a_better_run_never_has_a_larger_running_time(
 
 def by_enumeration(differences: np.ndarray) -> float:
     """Two-sided p over all signs of the nonzero differences, zeros ranked (Pratt)."""
-    from scipy.stats import rankdata  # type: ignore[import-untyped]
+    from scipy.stats import rankdata
 
     ranks = rankdata(np.abs(differences))[differences != 0]
     observed = ranks[differences[differences != 0] > 0].sum()

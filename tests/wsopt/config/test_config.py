@@ -31,6 +31,7 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "budget",
         "output",
         "plugins",
+        "functions",
         "threads",
         "device",
         "data",
@@ -40,6 +41,7 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
         "weightspace",
         "parameterization",
         "optimizer",
+        "features",
         "objective",
         "baselines",
         "search",
@@ -69,10 +71,13 @@ def test_resolved_is_plain_complete_and_in_order(load: Callable[..., Config], tm
     }
     assert resolved["objective"] == {
         "name": "fid",
+        "label": None,
         "features": "digits",
         "reference": "train",
+        "preset": None,
         "quantize": "round",
-        "blocks": 10,
+        "parts": [],
+        "precision": "float64",
     }
     assert resolved["report"]["features"] == ["digits"]
 

@@ -79,7 +79,8 @@ def test_the_section_s_own_keys_stay(load: Load, registry: Registry) -> None:
     registry.add(Component("objective", "mine", "mine:Mine", None, None, "mine", "mine-dist", "1"))
     config, told = load(("objective.name", "mine"), ("objective.quantize", "trunc"), more="blocks = 4\n")
     assert config.resolved()["objective"] == {
-        "name": "mine", "features": "digits", "reference": "train", "quantize": "trunc",
+        "name": "mine", "label": None, "features": "digits", "reference": "train", "preset": None, "quantize": "trunc",
+        "parts": [],
     }  # fmt: skip
     assert told == ["objective.name leaves out blocks of fid"]
 

@@ -173,9 +173,9 @@ def test_syntax_errors(text: str, problem: str, loader: Loader) -> None:
         ("max_failure = 4", "c.toml:1: max_failure: unknown key; did you mean 'search.max_failures'?"),
         (
             "qqqqqq = 4",
-            "c.toml:1: qqqqqq: unknown key; known here: baselines, budget, checkpoints, data, device, family, name, "
-            "objective, optimizer, output, parameterization, plugins, report, search, seed, threads, train, "
-            "validation, weightspace",
+            "c.toml:1: qqqqqq: unknown key; known here: baselines, budget, checkpoints, data, device, family, "
+            "features, name, objective, optimizer, output, parameterization, plugins, report, search, seed, threads, "
+            "train, validation, weightspace",
         ),
         ("seed = -1", "c.toml:1: seed: must be at least 0, not -1"),
         ("seed = 1.5", "c.toml:1: seed: must be a whole number, not 1.5"),
@@ -232,13 +232,14 @@ def test_keys_at_the_top(line: str, problem: str, loader: Loader, minimal: str) 
         ("[search]\nstarts = ['']", "c.toml:14: search.starts[0]: must have at least 1 character, not ''"),
         (
             "[report]\nreferences = ['dev']",
-            "c.toml:14: report.references[0]: must be 'train', 'validation' or 'test', not 'dev'",
+            "c.toml:14: report.references[0]: must be 'train', 'validation', 'test' or a file of reference statistics, "
+            "not 'dev'",
         ),
         ("[report]\nreferences = ['test', 'test']", "c.toml:14: report.references: names 'test' twice"),
         (
             "[report]\nfeatures = ['digits', 'digts']",
             "c.toml:14: report.features[1]: unknown feature extractor 'digts'; did you mean 'digits' or 'digits-mlp'? "
-            "known: digits, digits-mlp, mnist, mnist-mlp, pixels",
+            "known: callable, clip, digits, digits-mlp, dinov2, inception, mnist, mnist-mlp, pixels",
         ),
         ("[report]\nsamples = 10", "c.toml:14: report.samples: must be at least search.samples (1000), not 10"),
         ("[search]\nsamples = 6000", "c.toml:14: report.samples: must be at least search.samples (6000), not 5000"),
@@ -291,7 +292,7 @@ def test_keys_of_sections(section: str, problem: str, loader: Loader, minimal: s
         (
             'name = "toy"',
             "",
-            "c.toml:4: family.name: missing: give the name of a model family (known: toy, fixed)",
+            "c.toml:4: family.name: missing: give the name of a model family (known: module, toy, fixed)",
         ),
         (
             'path = "weights"',

@@ -8,6 +8,7 @@ from typing import Any
 
 from wsopt.config import json_schema
 from wsopt.config._auto import AUTO_OPTIMIZER
+from wsopt.config.params import FidParams, RecallParams
 from wsopt.registry import Component, Registry
 
 
@@ -54,10 +55,42 @@ def test_each_component_is_a_variant_with_its_own_keys(registry: Registry) -> No
     assert "paper: M_CP" in variants["lcsc"]["properties"]["m_cp"]["description"]
 
 
+def titled(variants: list[dict[str, Any]], title: str) -> dict[str, Any]:
+    (found,) = (one for one in variants if one["title"] == title)
+    return found
+
+
 def test_the_objective_has_the_sections_keys_too(registry: Registry) -> None:
-    (fid,) = json_schema(registry)["properties"]["objective"]["oneOf"]
-    assert fid["properties"].keys() == {"name", "features", "reference", "quantize", "blocks"}
+    variants = json_schema(registry)["properties"]["objective"]["oneOf"]
+    assert [one["title"] for one in variants] == [component.address for component in registry.all("objective")]
+    own = {"name", "label", "features", "reference", "preset", "quantize", "parts"}
+    fid = titled(variants, "fid")
+    assert fid["properties"].keys() == own | FidParams.model_fields.keys()
     assert fid["required"] == ["features", "reference"]
+    recall = titled(variants, "recall")
+    assert recall["properties"].keys() == own | RecallParams.model_fields.keys() > own
+
+
+def test_further_metrics_are_objectives_too(registry: Registry) -> None:
+    schema = json_schema(registry)
+    report = schema["properties"]["report"]["allOf"][1]
+    own = {"name", "label", "features", "reference"}
+    metrics = report["properties"]["metrics"]["items"]["oneOf"]
+    recall = titled(metrics, "recall")
+    assert recall["properties"].keys() == own | RecallParams.model_fields.keys()
+    assert recall["required"] == ["name"]  # features and reference are those of the objective where not given
+    weighted = titled(schema["properties"]["objective"]["oneOf"], "weighted")
+    parts = weighted["properties"]["parts"]["items"]["oneOf"]
+    assert titled(parts, "recall")["properties"].keys() == recall["properties"].keys() | {"weight"}
+    # A sum stands in [objective] alone.
+    assert {one["title"] for one in metrics} == {one["title"] for one in parts}
+
+
+def test_features_are_sections_of_any_name(registry: Registry) -> None:
+    variants = json_schema(registry)["properties"]["features"]["additionalProperties"]["oneOf"]
+    assert [one["title"] for one in variants] == [component.address for component in registry.all("extractor")]
+    # The section's own name stands for the extractor's where it has none.
+    assert {one["title"]: one["required"] for one in variants if one["required"]} == {"callable": ["function"]}
 
 
 def test_shadowed_components_go_by_their_qualified_name(registry: Registry) -> None:

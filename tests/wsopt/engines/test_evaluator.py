@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from toy_run import request_for, write_checkpoints, write_toml
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
 from wsopt.datasets import DatasetSplit, Digits
-from wsopt.engines import Evaluator, EvaluatorSpec, build_metrics, check_device, load_objective
+from wsopt.engines import Evaluator, EvaluatorSpec, build_metrics, check_device, make_objective
 from wsopt.errors import InputError, PluginError
 from wsopt.objectives import FrechetDistance, Pixels, Reference, reference_from_images
 from wsopt.objectives.frechet import FrechetReference
@@ -146,7 +146,7 @@ def test_an_objective_with_an_unknown_word_is_a_plugin_error(
     for name, value in change.items():
         monkeypatch.setattr(FrechetDistance, name, value)
     with pytest.raises(PluginError, match=re.escape(message)) as caught:
-        load_objective(request.config, request.registry)
+        make_objective(request.config.objective, request.registry)
     assert caught.value.exit_code == 3
 
 

@@ -135,7 +135,8 @@ def test_other_samples_splits_weights_and_coefficients_are_scored(folder: Path) 
     [
         ("seed", "1"),
         ("search.batch_size", "40"),
-        ("objective.blocks", "5"),
+        ("report.metrics", '[{name = "kid"}]'),
+        ("features.pixels.name", "digits-mlp"),
         ("objective.quantize", "none"),
         ("objective.reference", "test"),
         ("report.references", '["test"]'),

@@ -32,7 +32,7 @@ def rows(text: str) -> list[list[str]]:
         ("fid", "inception", "FID"), ("fid", "inception-legacy", "FID"), ("fid", "digits", "FD(digits)"),
         ("fid", "inceptionless", "FD(inceptionless)"), ("fid", None, "FD"), ("kid", "inception", "KID"),
         ("kid", "digits", "KD(digits)"), ("fcd", "clip", "FCD"), ("fcd", "digits", "FD(digits)"),
-        ("pickscore", None, "pickscore"), ("mine", "digits", "mine(digits)"),
+        ("pickscore", None, "PickScore"), ("mine", "digits", "mine(digits)"),
     ],
 )  # fmt: skip
 def test_metric_label(metric: str, features: str | None, label: str) -> None:
@@ -91,7 +91,7 @@ def test_maximised_objective(make_run: MakeRun) -> None:
 
     record = edited(make_run(), change)
     text = results_markdown(record)
-    assert "pickscore ↑" in text
+    assert "PickScore ↑" in text
     assert "**4.61 ± 0.04**" in text
     assert "EMA 0.9 over the window" in text
 
@@ -178,12 +178,18 @@ def test_an_objective_of_the_weights_alone(make_run: MakeRun) -> None:
     def change(results: dict[str, Any]) -> None:
         for row in results["scores"]:
             row |= {"samples": 0, "features": None, "reference": None, "stderr": None}
-        results["optimism"] |= {"samples": 0, "gap": -0.0}
+        results["optimism"] |= {"samples": 0, "gap": -0.0}  # written by former versions
+        results["timing"]["split"] |= {"sample": 0.0, "features": 0.0}
 
     text = results_markdown(edited(make_run(), change))
-    assert "samples" not in text
+    assert "sample" not in text
     assert "None" not in text
-    assert "gap 0." in text
+    assert "Optimism" not in text
+    assert "One evaluation took 0.17 s: merge 10 ms." in text
+
+
+def test_a_gap_of_nothing_has_no_sign(make_run: MakeRun) -> None:
+    assert "gap 0." in results_markdown(edited(make_run(), lambda results: results["optimism"].update(gap=-0.0)))
 
 
 def test_numbers_that_are_far_from_one_or_equal_when_rounded(make_run: MakeRun) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from toy_run import run, write_checkpoints, write_toml
 from wsopt.errors import InputError, ResumeError
+from wsopt.objectives import FrechetDistance
 from wsopt.progress import SilentProgress
 from wsopt.run import RunFolder
 from wsopt.seeding import SampleNoise
@@ -219,7 +220,7 @@ def test_without_validation_there_is_nothing_of_it(home: Path) -> None:
     assert found["coefficients"]["validated"] is None
     assert events(folder, "validated") == []
     assert "validation" not in found["seconds"]
-    assert found["objective"]["version"] == 1
+    assert found["objective"]["version"] == FrechetDistance.version
 
 
 def test_patience_without_validation_is_refused(home: Path) -> None:

@@ -63,7 +63,12 @@ class Network(ABC):
     @classmethod
     def features(cls, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Standardised features ``[N, dimension]`` of images ``[N, *image_shape]`` in [-1, 1]."""
-        return (cls.hidden(weights, images) - weights["mean"]) / weights["scale"]
+        return cls.standardised(weights, cls.hidden(weights, images))
+
+    @staticmethod
+    def standardised(weights: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
+        """The features of a hidden layer, ``[N, dimension]`` both."""
+        return (hidden - weights["mean"]) / weights["scale"]
 
     @staticmethod
     def classify(weights: Mapping[str, Tensor], activated: Tensor) -> Tensor:
