@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from pydantic import BaseModel
 from safetensors.torch import load_file
 
+from pages import DOCS, FILES, PAGES, ROOT, blocks
 from toy_run import PLUGIN, write_checkpoints
 from wsopt import hookspecs
 from wsopt.cli import main
@@ -67,10 +66,6 @@ from wsopt.run import RunFolder
 from wsopt.seeding import SampleNoise
 from wsopt_cd.params import CDParams, CDRecipe, NetworkParams
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
-
 SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "Top of the file": (TopSection, None),
     "[data]": (None, '`"digits"`'),
@@ -116,30 +111,6 @@ SECTIONS: dict[str, tuple[type[BaseModel] | None, str | None]] = {
     "[report]": (ReportSection, None),
 }
 """Heading of config.md -> the model of its table, and the default of the key `name` where it has one."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, and the label in the comment above it (``file: contrast.py``)."""
-
-    page: Path
-    label: str
-    language: str
-    text: str
-
-    @property
-    def file(self) -> str:
-        return self.label.partition(": ")[2]
-
-
-def blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in re.finditer(r"(?:<!-- (\w+: [\w.]+) -->\n)?```(\w*)\n(.*?)```\n", text, re.DOTALL):
-            yield Block(page, match[1] or "", match[2], match[3])
-
-
-FILES = {block.file: block for block in blocks() if block.label.startswith("file: ")}
 
 
 def tables(page: Path) -> dict[str, list[list[str]]]:

@@ -132,9 +132,9 @@ def _make(args: argparse.Namespace) -> int:
 def _made(
     args: argparse.Namespace,
     registry: Registry,
-    extractor: Any,
+    extractor: Any,  # noqa: ANN401 - of the registry
     options: MakeOptions,
-    progress: Progress,  # noqa: ANN401
+    progress: Progress,
 ) -> Made:
     from wsopt.objectives.references.making import make_from_dataset, make_from_path
 

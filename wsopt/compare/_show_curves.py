@@ -29,6 +29,8 @@ from wsopt.compare._show_style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_WIDE = 45
+"""Characters of a title from which on it would reach into the next panel."""
 _Level = tuple[str, float, str]
 
 
@@ -92,8 +94,10 @@ def report_columns(comparison: Comparison) -> bytes | None:
         axes.set_visible(False)
     for column, axes in zip(columns, grid.flat, strict=False):
         _panel(comparison, axes, column)
-        label = verbatim(column_label(comparison, column))
-        axes.set_title(label, loc="left", fontsize=10, fontweight="bold", color=INK)
+        label = column_label(comparison, column)
+        if len(label) > _WIDE:
+            label = column_label(comparison, column, "\n")
+        axes.set_title(verbatim(label), loc="left", fontsize=10, fontweight="bold", color=INK)
         axes.set_xlabel("evaluations", color=INK, fontsize=9)
     from matplotlib.lines import Line2D
 

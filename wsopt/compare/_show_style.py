@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -183,10 +184,12 @@ def png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     figure.set_dpi(_DPI)
     engine = figure.get_layout_engine()
-    if engine is not None:
-        # Once, not again at every pass of saving: it takes most of the time.
-        engine.execute(figure)
-        figure.set_layout_engine("none")
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # labels in scripts that the font lacks: boxes
+        if engine is not None:
+            # Once, not again at every pass of saving: it takes most of the time.
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+        figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
     return data.getvalue()

@@ -18,9 +18,9 @@ from wsopt.config._messages import Mistake, model_keys, show, validate
 from wsopt.config._source import Source, expanded
 from wsopt.config._vocabulary import COMPONENTS, SECTIONS, Vocabulary, inner_model, own_keys
 from wsopt.config.params import FunctionRef, NoParams
-from wsopt.config.sections import PLAIN, Section, TopSection
+from wsopt.config.sections import PLAIN, SPLITS, Section, TopSection
 from wsopt.errors import ConfigError, PluginError, Problem, UnknownNameError
-from wsopt.registry import LABELS, Component, Kind, Registry
+from wsopt.registry import LABELS, Component, Kind, Registry, did_you_mean
 
 RegistryLoader = Callable[[Sequence[Path]], Registry]
 Model = TypeVar("Model", bound=BaseModel)
@@ -80,6 +80,11 @@ def _is_there(path: Path) -> bool:
 
 def _can_be_path(text: object) -> bool:
     return isinstance(text, str) and text != "" and "\0" not in text
+
+
+def _asking(about: str) -> str:
+    """To give what a key's description is about."""
+    return f"say {about}" if about.startswith(("whether ", "what ")) else f"give the {about.removeprefix('the ')}"
 
 
 class _Loader:
@@ -159,7 +164,7 @@ class _Loader:
             return f"unknown key{what}; {self.vocabulary.suggest(last, (*at, *mistake.key[:-1]), inner)}"
         if mistake.text == "missing":
             about = inner.model_fields[last].description if last in inner.model_fields else None
-            return f"missing: give the {about}" if about else "missing"
+            return f"missing: {_asking(about)}" if about else "missing"
         return mistake.text
 
     # ---- components
@@ -342,12 +347,25 @@ class _Loader:
 
     def file(self, at: Key, text: str) -> str | None:
         """The absolute path of an existing file, or a part of it (``FILE#clip``); a missing one becomes a problem."""
-        file, mark, part = text.partition("#")
-        path = self._path(at, file) if _can_be_path(file) else None
-        if path is None or not path.is_file():
-            self.problem(at, f"must be 'train', 'validation', 'test' or a file of reference statistics, not {text!r}")
-            return None
-        return f"{path}{mark}{part}"
+        name, mark, part = text.rpartition("#")
+        for file, rest in ((text, ""), (name, mark + part)):  # a file's own name may have a #
+            if self._can_stat(at, file) and (path := self._path(at, file)).is_file():
+                return f"{path}{rest}"
+        wanted = f"must be 'train', 'validation', 'test' or a file of reference statistics, not {text!r}"
+        if self._can_stat(at, text) and (path := self._path(at, text)).is_dir():
+            found = f"{path} is a folder; wsopt reference make makes a file of the images in one"
+        else:
+            missing = self._path(at, text) if _can_be_path(text) else "such a file"
+            found = f"{did_you_mean(text, SPLITS)}{missing} does not exist"
+        self.problem(at, f"{wanted}: {found}")
+        return None
+
+    def _can_stat(self, at: Key, text: str) -> bool:
+        """Whether the system can look for a path of this text: it is not empty and not too long."""
+        try:
+            return _can_be_path(text) and _is_there(self._path(at, text))
+        except OSError:
+            return False
 
     def _path(self, key: Key, path: str | Path) -> Path:
         return (Path.cwd() / self.source.folder(key) / expanded(path)).resolve()

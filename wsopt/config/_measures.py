@@ -84,6 +84,9 @@ class Measures:
             return None
         common = self._common(section, component, ("objective",), section, composite=_is_composite(component))
         parts = self._parts(section, component)
+        if parts:
+            # Those of the section are what its parts take where they have none; the sum itself looks at none.
+            common |= {"features": None, "reference": None}
         return ObjectiveConfig(
             name=component.address,
             params=self._loader.located(params, ("objective",)),
@@ -191,7 +194,7 @@ class Measures:
             value = getattr(section, key)
             if value is None and key in needs:
                 value = getattr(default, key, None)
-                if value is None:
+                if value is None and key not in self._loader.tables["objective"]:  # one that is wrong is told there
                     about = MetricSection.model_fields[key].description
                     self._loader.problem((*at, key), f"missing: objective {component.name!r} needs the {about}")
             found[key] = value

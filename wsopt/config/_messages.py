@@ -126,7 +126,7 @@ def _translate(values: Mapping[str, Any], details: list[ErrorDetails]) -> Iterat
         if detail["type"] == "extra_forbidden":
             unknown.add(key)
     for key, found in texts.items():
-        yield Mistake(key, " or ".join(dict.fromkeys(found)), unknown=key in unknown)
+        yield Mistake(key, _either(list(dict.fromkeys(found))), unknown=key in unknown)
 
 
 def _text(values: Mapping[str, Any], key: Key, detail: ErrorDetails) -> str:
@@ -154,6 +154,17 @@ def _text(values: Mapping[str, Any], key: Key, detail: ErrorDetails) -> str:
     if kind == "string_too_short":
         return f"must have {_count('at least', context['min_length'], 'character', 'characters')}{not_this}"
     return detail["msg"].replace("Input should be", "must be") + not_this
+
+
+def _either(texts: list[str]) -> str:
+    """What the branches of a union want, in one sentence: "must be A or B, not X"."""
+    if len(texts) == 1:
+        return texts[0]
+    heads, marks, ends = zip(*(text.rpartition(", not ") for text in texts), strict=True)
+    if not all(marks) or len(set(ends)) > 1:
+        return " or ".join(texts)
+    first, *others = heads
+    return f"{' or '.join([first, *(head.removeprefix('must be ') for head in others)])}, not {ends[0]}"
 
 
 def _count(bound: str, number: int, one: str, many: str) -> str:

@@ -137,6 +137,10 @@ class Source:
         if not all(part.strip() for part in parts):
             self.problems.append(Problem(option, "", "is not of the form section.key=value"))
             return
+        if any("[" in part for part in parts):
+            text = "elements of a list cannot be set one by one: give the whole list, as in key=[...]"
+            self.problems.append(Problem(option, "", text))
+            return
         if len(parts) > _MAX_DEPTH:
             self.problems.append(Problem(option, "", f"is nested more than {_MAX_DEPTH} levels deep"))
             return

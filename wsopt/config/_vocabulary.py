@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from wsopt.config._auto import AUTO
 from wsopt.config._locate import Key
 from wsopt.config._messages import model_keys
-from wsopt.config.sections import PLAIN, ObjectiveSection, TopSection
+from wsopt.config.sections import PLAIN, MetricSection, ObjectiveSection, PartSection, TopSection
 from wsopt.registry import Component, Kind, did_you_mean
 
 COMPONENTS: Final[dict[str, tuple[Kind, str | None]]] = {
@@ -31,6 +31,10 @@ def own_keys(section: str) -> list[str]:
         return list(SECTIONS)
     if section == "objective":
         return ["name", *ObjectiveSection.model_fields]
+    if section.startswith("report.metrics."):
+        return ["name", *MetricSection.model_fields]
+    if section.startswith("objective.parts."):
+        return ["name", *PartSection.model_fields]
     return ["name"] if section in COMPONENTS else []
 
 
@@ -43,7 +47,7 @@ class Vocabulary:
         models["train"] = family.recipe if family is not None else None
         for section, component in found.items():
             models[section] = component.params if component is not None else None
-        self._keys: dict[str, list[str]] = {}
+        self._keys: dict[str, list[str]] = {"objective.parts": ["name", *PartSection.model_fields]}
         for section, model in models.items():
             self._keys[section] = sorted({*own_keys(section), *model_keys(model)})
             for name in model_keys(model) if section else []:
@@ -64,7 +68,9 @@ class Vocabulary:
         same = [dotted for dotted, name in elsewhere if name == key]
         if same:
             return f"did you mean {' or '.join(repr(dotted) for dotted in same[:3])}?"
-        near = did_you_mean(key, here) or did_you_mean(key, [dotted for dotted, _ in elsewhere])
+        # Of a metric's or an extractor's table, what merely sounds alike elsewhere is none of its business.
+        others = [dotted for dotted, _ in elsewhere] if section in self._keys else []
+        near = did_you_mean(key, here) or did_you_mean(key, others)
         if near:
             return near.rstrip()
         return f"known here: {', '.join(here)}" if here else "the section takes no keys"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 SPLITS: Final = ("train", "validation", "test")
 """Splits of the data set; every other text for a reference is the path of a file."""
@@ -34,6 +34,17 @@ def _path_text(value: object) -> object:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError(f"must be a path, not {value!r}")
     return value
+
+
+def _one_line(value: str) -> str:
+    """`value`, unless a table could not show it."""
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"must be text of one line, not {value!r}")
+    return value
+
+
+Shown = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+"""What tables show: a label, or the name of features."""
 
 
 def _unlike(texts: Sequence[str]) -> None:
@@ -262,8 +273,8 @@ class ReportSection(Section):
 class MetricSection(Section):
     """The keys that every metric has, whatever its objective."""
 
-    label: str | None = Field(default=None, min_length=1, description="what tables call it; its name where not given")
-    features: str | None = Field(default=None, description="feature extractor that the objective is computed in")
+    label: Shown | None = Field(default=None, description="what tables call it; its name where not given")
+    features: Shown | None = Field(default=None, description="feature extractor that the objective is computed in")
     reference: ReferenceText | None = Field(
         default=None, description="split of the data set, or file of reference statistics, that is compared with"
     )

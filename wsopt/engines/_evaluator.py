@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from wsopt.engines._race import Racer, check_race
 from wsopt.errors import InputError, WsoptError
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
+from wsopt.objectives.jackknife import stderr_of
 from wsopt.registry import Registry
 from wsopt.seeding import SampleNoise
 from wsopt.tensors import as_bytes
@@ -185,7 +187,9 @@ class Evaluator:
             batch = self._extracted(metric, Batch(images, range(len(other))))
             objective = metric.objective
             try:
-                scores.append(self._labelled(metric, objective.score(objective.add(objective.new(), batch))))
+                scores.append(
+                    self._labelled(metric, _scored(metric, objective.add(objective.new(), batch), stderr=True))
+                )
             except Exception:  # a plugin that cannot score real images has no floor; the run is not lost for that
                 continue
         return scores
@@ -266,8 +270,7 @@ class Evaluator:
             return []
         stderr = job.split == "report"
         scores = [
-            self._labelled(metric, metric.objective.score(acc, stderr))
-            for metric, acc in zip(metrics, accs, strict=True)
+            self._labelled(metric, _scored(metric, acc, stderr)) for metric, acc in zip(metrics, accs, strict=True)
         ]
         watch.lap("distance")
         return scores
@@ -316,6 +319,18 @@ class Evaluator:
             None if score.interval is None else (float(score.interval[0]), float(score.interval[1])),
         )
         return MetricScore(metric.name, metric.features, metric.reference, plain, metric.objective.direction)
+
+
+def _scored(metric: Metric, acc: Any, stderr: bool) -> Score:  # noqa: ANN401 - whatever the objective accumulates in
+    """The score, with the statistics that follow from the replicates where the objective leaves them to us."""
+    score = metric.objective.score(acc, stderr)
+    if not stderr or score.replicates or not np.isfinite(float(score.value)):
+        return score
+    replicates = metric.objective.replicates(acc)
+    if replicates is None:
+        return score
+    error = stderr_of(replicates) if score.stderr is None else score.stderr
+    return replace(score, stderr=error, replicates=tuple(float(value) for value in replicates))
 
 
 def _with_features(metric: Metric, batch: Batch, extracted: Mapping[tuple[str, str], Tensor]) -> Batch:

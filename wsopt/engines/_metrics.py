@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast, get_args
 
@@ -22,7 +23,7 @@ from wsopt.objectives import (
     Weighted,
     reference_from_images,
 )
-from wsopt.objectives.references import DerivedCache, check_fits, read_reference
+from wsopt.objectives.references import DerivedCache, check_fits, read_reference, split_part
 from wsopt.registry import Registry
 from wsopt.types import Direction, Split
 
@@ -61,6 +62,7 @@ class Metrics:
         extractors: by what they are called.
         dataset: where the references come from.
         notes: what the user is to be told of the references.
+        files: SHA-256 of the files of references, by how the config names them.
     """
 
     search: tuple[Metric, ...]
@@ -69,11 +71,13 @@ class Metrics:
     extractors: Mapping[str, FeatureExtractor]
     dataset: Dataset
     notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digests(self) -> dict[str, str]:
-        """What was loaded: extractors by what they are called, objectives by their metric's name."""
+        """What was loaded: extractors by what they are called, objectives by their metric's name, reference files."""
         found = {f"features {name}": extractor.digest for name, extractor in self.extractors.items()}
+        found |= {f"reference {name}": digest for name, digest in self.files.items()}
         return found | {
             f"metric {metric.name} {metric.features} {metric.reference}": metric.objective.digest
             for metric in self.report
@@ -113,7 +117,15 @@ def build_metrics(config: Config, registry: Registry, keep: bool = True) -> Metr
     metrics = {id(one): factory.metric(one) for one in (*wanted, validated)}
     report = tuple(dict.fromkeys(metrics[id(one)] for one in wanted))
     validation = (metrics[id(validated)],) if config.validation.samples else ()
-    return Metrics((metrics[id(own)],), validation, report, factory.extractors, factory.dataset, tuple(factory.notes))
+    return Metrics(
+        (metrics[id(own)],),
+        validation,
+        report,
+        factory.extractors,
+        factory.dataset,
+        tuple(factory.notes),
+        factory.files,
+    )
 
 
 def make_objective(config: MetricConfig, registry: Registry) -> AnyObjective:
@@ -182,6 +194,7 @@ class _Factory:
         self.dataset: Dataset = registry.make("dataset", config.data)
         self.extractors: dict[str, FeatureExtractor] = {}
         self.notes: list[str] = []
+        self.files: dict[str, str] = {}
         self._references: dict[tuple[str, str | None], Reference] = {}
         self._made: dict[str, Metric] = {}
         self._objectives = {_key(one): make_objective(one, registry) for one in _with_parts(wanted)}
@@ -267,6 +280,8 @@ class _Factory:
 
     def _of_file(self, path: str, extractor: FeatureExtractor) -> Reference:
         reference = read_reference(path)
+        with split_part(path)[0].open("rb") as file:
+            self.files[path] = hashlib.file_digest(file, "sha256").hexdigest()
         quantize = self._config.objective.quantize
         note = check_fits(reference, extractor.name, extractor.digest, extractor.dimension, quantize)
         if note:

@@ -25,8 +25,15 @@ class FeatureExtractor(ABC):
     """
 
     name: ClassVar[str]
+    """What messages and reference files call it: as it is registered. The class's name where it is left out."""
     outputs: ClassVar[tuple[str, ...]] = ("features",)
     """Names of what it can give; ``logits``, where there are any, are those of its classes before the softmax."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Give the class a name."""
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "name"):
+            cls.name = cls.__name__
 
     @property
     @abstractmethod

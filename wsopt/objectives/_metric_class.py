@@ -36,11 +36,14 @@ def metric_class(name: str) -> type[Any]:
             near = difflib.get_close_matches(part, dir(found), 3)
             hint = f" Near are: {', '.join(near)}." if near else ""
             raise InputError(
-                f"objective.metric: {at} has no {part!r}.{hint} Give the metric with its module, as in image.fid.NAME."
+                f"torchmetrics metric {name}: {at} has no {part!r}.{hint} Give the metric with its "
+                f"module, as in image.fid.NAME."
             )
         found, at = inside, f"{at}.{part}"
     if not (isinstance(found, type) and issubclass(found, metric)):
-        raise InputError(f"objective.metric: {at} is no metric (a class derived from torchmetrics.Metric).")
+        raise InputError(
+            f"torchmetrics metric {name}: {at} is no metric (a class derived from torchmetrics.Metric). Name one."
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wsopt.objectives._base import FeatureExtractor
 from wsopt.objectives._quantize import Quantize, to_grey_levels
-from wsopt.objectives.references import DerivedCache, Reference, moments_of, shuffled
+from wsopt.objectives.references import DerivedCache, Reference, extracting, moments_of, shuffled
 
 _BATCH = 500
 
@@ -19,7 +19,8 @@ def extract(images: NDArray[np.float32], extractor: FeatureExtractor, quantize: 
     for at in range(0, len(images), _BATCH):
         # As generated samples lie in memory: other strides make a convolution round otherwise.
         batch = torch.from_numpy(images[at : at + _BATCH]).clone(memory_format=torch.contiguous_format)
-        rows.append(extractor(to_grey_levels(batch, quantize)).float().cpu())
+        with extracting(extractor.name):
+            rows.append(extractor(to_grey_levels(batch, quantize)).float().cpu())
     return torch.cat(rows)
 
 

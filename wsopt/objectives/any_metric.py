@@ -67,7 +67,8 @@ class TorchmetricsObjective(Objective[Samples]):
         self._real: Samples | None = None
         if params.direction is None and getattr(self._class, "higher_is_better", None) is None:
             raise InputError(
-                f"torchmetrics does not say whether {params.metric} is better high or low: set objective.direction."
+                f"torchmetrics does not say whether {params.metric} is better high or low: give its direction, "
+                f'"minimize" or "maximize".'
             )
         self.direction = params.direction or ("maximize" if self._class.higher_is_better else "minimize")
         if self._vectors is not None:
@@ -76,7 +77,7 @@ class TorchmetricsObjective(Objective[Samples]):
         self.reference_vectors = self._paired and self._vectors is not None
         self.reference_images = self._paired and self._vectors is None
         if self._paired and self._vectors == "logits":
-            raise InputError(f'{params.metric} compares with real data: set objective.inputs to ["features"].')
+            raise InputError(f'{params.metric} compares with real data: set its inputs to ["features"].')
 
     def prepare(self, reference: Reference | None) -> None:
         """See `Objective.prepare`. Builds the metric and gives it the real data.
@@ -91,8 +92,7 @@ class TorchmetricsObjective(Objective[Samples]):
             return
         if reference is None:
             raise InputError(
-                f"{self._params.metric} compares with real data: set objective.reference, for example "
-                f'reference = "train".'
+                f'{self._params.metric} compares with real data: set its reference, for example reference = "train".'
             )
         self._real = self._real_samples(reference)
         if self._keeps_real:
@@ -113,12 +113,12 @@ class TorchmetricsObjective(Objective[Samples]):
         """
         if self._vectors is not None and batch.features is None:
             raise InputError(
-                f"objective torchmetrics with inputs {list(self._inputs)} needs features: set objective.features."
+                f"objective torchmetrics with inputs {list(self._inputs)} needs features: set features beside it."
             )
         if "conditions" in self._inputs and batch.conditions is None:
             raise InputError(
                 f"{self._params.metric} compares with labels or prompts, and this model family has none: choose "
-                f"another metric, or set objective.inputs."
+                f"another metric, or set its inputs."
             )
         acc.add(batch)
         return acc
@@ -184,7 +184,7 @@ class TorchmetricsObjective(Objective[Samples]):
                 raise InputError(f"{self._params.metric} gives no result {chosen!r}{described(result)}.") from error
         if isinstance(result, dict) or (isinstance(result, Tensor) and result.numel() != 1):
             raise InputError(
-                f"{self._params.metric} gives several numbers{described(result)}. Choose one by objective.result, or "
+                f"{self._params.metric} gives several numbers{described(result)}. Choose one by result, or "
                 f"let the metric reduce them by its arguments."
             )
         return float(result)
@@ -201,10 +201,13 @@ class TorchmetricsObjective(Objective[Samples]):
             with self._calling(None):
                 return self._class(**arguments)
         except ImportError as error:
-            raise MissingDependencyError(f"{self._params.metric} cannot be used: {error}") from error
-        except (TypeError, ValueError) as error:
+            feature = accepts(self._class.__init__, "feature") and self._vectors is None
+            other = ' Or give it features of wsopt: inputs = ["features"].' if feature else ""
+            raise MissingDependencyError(f"{self._params.metric} cannot be used: {error}{other}") from error
+        except Exception as error:  # whatever a metric has against its arguments, or misses in a cache or network
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{self._params.metric} cannot be made with objective.arguments = {self._params.arguments}: {error}"
+                f"{self._params.metric} cannot be made with arguments = {self._params.arguments}: {reason}"
             ) from error
 
     @property
@@ -217,7 +220,7 @@ class TorchmetricsObjective(Objective[Samples]):
         if len(names) > 2 or not names:
             raise InputError(
                 f"{self._params.metric}.update takes {', '.join(names) or 'any arguments'}, and what each is to get is "
-                f'not known: set objective.inputs, for example inputs = ["images", "conditions"].'
+                f'not known: set inputs, for example = ["images", "conditions"].'
             )
         inception = accepts(self._class.__init__, "feature") and not self._params.arguments.get("normalize", False)
         as_bytes = inception or self._class.__name__ == "CLIPScore"
@@ -237,7 +240,7 @@ class TorchmetricsObjective(Objective[Samples]):
         if reference.images is None:
             raise InputError(
                 f"reference {reference.name} has no images, and {self._params.metric} needs them: set "
-                f'objective.reference to a split of the data ("train"), or to a folder of images.'
+                f'its reference to a split of the data ("train"), or to a folder of images.'
             )
         quantize: Quantize = "none" if reference.quantize == "none" else "round"
         quantize = "trunc" if reference.quantize == "trunc" else quantize

@@ -187,7 +187,8 @@ class FrechetReference:
             # A subset without the vector that is not finite has a distance, but its set is broken.
             return np.full(len(subsets), np.nan)
         centred = vectors - mean
-        gram = dsyrk(1.0, self._whitened(centred).T, trans=1)
+        n = len(centred)
+        gram = dsyrk(1.0, self._whitened(centred).T, trans=1) if self.rank else np.zeros((n, n), order="F")
         if any(not mask.all() for mask in subsets):
             gram = mirrored(gram)
         return np.array([self._of_gram(mean, centred, gram, mask) for mask in subsets])
@@ -214,6 +215,8 @@ class FrechetReference:
     def _dense(self, mean: FloatArray, upper: FloatArray, rank: int, keep: bool) -> float:
         with np.errstate(over="ignore"):
             trace = float(np.trace(upper))
+        if self.rank == 0:  # a reference that is one point
+            return self._value(mean, trace, np.zeros((1, 1)), 0)
         if self._triangular:
             # Computes U A U^T of the upper triangle of A, with U = F^T; nothing is inverted (LAPACK, itype 2).
             middle, _ = dsygst(upper, self._root.T, itype=2, lower=0, overwrite_a=not keep)

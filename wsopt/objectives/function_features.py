@@ -91,10 +91,13 @@ class CallableFeatures(FeatureExtractor):
             InputError: where the function does not return ``[N, d]`` numbers, or not as many per image as before.
         """
         with fixed_random_state(images.device), torch.no_grad():
-            result = self._function(images, **self._params.arguments)
+            # A copy: what it changes in place, other extractors would see.
+            result = self._function(images.clone(), **self._params.arguments)
         found = torch.from_numpy(result) if isinstance(result, np.ndarray) else result
         if not isinstance(found, Tensor):
             raise self._wrong(f"a {type(result).__name__}", len(images))
+        if found.is_complex():
+            raise self._wrong("complex numbers", len(images))
         if found.ndim != 2 or len(found) != len(images):
             raise self._wrong(f"shape {list(found.shape)}", len(images))
         if self._dimension not in (None, found.shape[1]):
@@ -104,7 +107,7 @@ class CallableFeatures(FeatureExtractor):
 
     def _wrong(self, what: str, count: int) -> InputError:
         return InputError(
-            f"{self._params.function} returned {what} for {count} images; features must be a tensor of shape "
+            f"{self._params.function} returned {what} for {count} images; features must be real numbers of shape "
             f"[{count}, d], with the same d for all images."
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,11 @@ _ROWS = 128
 """Rows whose distances are taken by differences at a time, so that they stay in a cache."""
 _SPARE = 4
 """Neighbours kept beyond the k-th, so that rounding seldom decides which are looked at in float64."""
+_FEW = 8
+"""Balls that a sample may touch for each of them to be looked at by itself."""
+
+_Normed: TypeAlias = tuple[Tensor, Tensor]
+"""``[n, d]`` points and ``[n]`` squared norms of them."""
 
 
 def squared_radii(points: Tensor, neighbours: int) -> FloatArray:
@@ -36,8 +42,7 @@ def squared_radii(points: Tensor, neighbours: int) -> FloatArray:
     Returns:
         ``[n]`` float64, sums of squared float64 differences.
     """
-    (work,) = _centred(points)
-    norms = (work * work).sum(dim=1)
+    ((work, norms),) = _centred(points)
     kept = min(len(points) - 1, neighbours + _SPARE)
     near, which = _nearest(work, norms, kept)
     sure = 2 * _tolerance(norms, norms.max(), work)
@@ -79,37 +84,61 @@ def inside(samples: Tensor, centres: Tensor, radii: FloatArray) -> NDArray[np.bo
     while begin < len(centres) and not bool(found.all()):
         some = slice(begin, begin + size)
         for rows in torch.split(torch.nonzero(~found).flatten(), _TILE):
-            _, best, sure = _margins(far[rows], near[some], limits[some])
-            found[rows] = best < -sure
-            open_rows = rows[(best >= -sure) & (best <= sure)]
-            if len(open_rows):
-                found[open_rows] = _inside_in_float64(samples[open_rows], centres[some], limits[some])
+            tile = _margins((far[0][rows], far[1][rows]), (near[0][some], near[1][some]), limits[some])
+            found[rows] = tile.least < -tile.sure
+            unsure = torch.nonzero(tile.least.abs() <= tile.sure).flatten()
+            if len(unsure):
+                found[rows[unsure]] = _decided(samples[rows[unsure]], centres[some], limits[some], tile, unsure)
         begin, size = begin + size, min(2 * size, 2 * _TILE)
     return np.asarray(found.cpu().numpy())
+
+
+def _decided(samples: Tensor, centres: Tensor, limits: Tensor, tile: _Tile, rows: Tensor) -> Tensor:
+    """`inside` of the rows of a tile that it leaves open: by differences where they touch few balls."""
+    which, touched = torch.nonzero(tile.margins[rows] <= (tile.sure - tile.own)[rows, None], as_tuple=True)
+    if len(which) > _FEW * len(rows):
+        return _inside_in_float64(samples, centres, limits)
+    hit = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    for row, centre in zip(torch.split(which, _ROWS), torch.split(touched, _ROWS), strict=True):
+        within = _squared_distances(samples[row].double(), centres[centre].double()) <= limits[centre]
+        hit[row[within]] = True
+    return hit
 
 
 def _inside_in_float64(samples: Tensor, centres: Tensor, limits: Tensor) -> Tensor:
     """`inside` of one tile by float64 products, and by differences where these cannot decide either."""
     samples, centres = samples.double(), centres.double()
     shift = centres.mean(dim=0)
-    margins, best, sure = _margins(samples - shift, centres - shift, limits)
-    hit = best < -sure
-    rows = torch.nonzero(~hit & (best <= sure)).flatten()
+    tile = _margins(_normed(samples - shift), _normed(centres - shift), limits)
+    hit = tile.least < -tile.sure
+    rows = torch.nonzero(~hit & (tile.least <= tile.sure)).flatten()
     while len(rows):
-        nearest = margins[rows].argmin(dim=1)
+        nearest = tile.margins[rows].argmin(dim=1)
         hit[rows] = _squared_distances(samples[rows], centres[nearest]) <= limits[nearest]
-        margins[rows, nearest] = torch.inf
-        rows = rows[~hit[rows] & (margins[rows].amin(dim=1) <= sure[rows])]
+        tile.margins[rows, nearest] = torch.inf
+        rows = rows[~hit[rows] & (tile.margins[rows].amin(dim=1) + tile.own[rows] <= tile.sure[rows])]
     return hit
 
 
-def _margins(samples: Tensor, centres: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``[n, m]`` squared distance less squared radius; the least of each row; how far rounding may have moved it."""
-    own = (samples * samples).sum(dim=1)
-    other = (centres * centres).sum(dim=1)
-    bounds = limits.to(samples.dtype)
-    margins = torch.addmm(other - bounds, samples, centres.T, alpha=-2.0).add_(own[:, None])
-    return margins, margins.amin(dim=1), _tolerance(own, (other + bounds).max(), samples)
+class _Tile(NamedTuple):
+    """Squared distances less squared radii of some samples and centres, up to rounding."""
+
+    margins: Tensor
+    """``[n, m]``, short of the squared norms of the samples."""
+    own: Tensor
+    """``[n]``, these squared norms."""
+    least: Tensor
+    """``[n]``, the least of each row, squared norm and all."""
+    sure: Tensor
+    """``[n]``, how far rounding may have moved it."""
+
+
+def _margins(samples: _Normed, centres: _Normed, limits: Tensor) -> _Tile:
+    """A tile of centred samples and centres."""
+    (work, own), (others, norms) = samples, centres
+    bounds = limits.to(work.dtype)
+    margins = torch.addmm(norms - bounds, work, others.T, alpha=-2.0)
+    return _Tile(margins, own, margins.amin(dim=1) + own, _tolerance(own, (norms + bounds).max(), work))
 
 
 def _tolerance(norms: Tensor, largest: Tensor, work: Tensor) -> Tensor:
@@ -118,12 +147,19 @@ def _tolerance(norms: Tensor, largest: Tensor, work: Tensor) -> Tensor:
     return (norms + largest) * (steps * torch.finfo(work.dtype).eps)
 
 
-def _centred(*sets: Tensor) -> list[Tensor]:
+def _centred(*sets: Tensor) -> list[_Normed]:
     """Sets less the mean of the first, so that squares are of the size of distances; float64 where these overflow."""
+    shift = sets[0].mean(dim=0)
+    found = [_normed(points - shift) for points in sets]
+    if all(bool(norms.isfinite().all()) for _, norms in found):
+        return found
     shift = sets[0].mean(dim=0, dtype=torch.float64)
-    work = [points - shift.to(points.dtype) for points in sets]
-    fits = all(bool((points * points).sum(dim=1).isfinite().all()) for points in work)
-    return work if fits else [points.double() - shift for points in sets]
+    return [_normed(points.double() - shift) for points in sets]
+
+
+def _normed(points: Tensor) -> _Normed:
+    """Points and their squared norms."""
+    return points, torch.cat([rows.square().sum(dim=1) for rows in torch.split(points, _ROWS)])
 
 
 def _nearest(work: Tensor, norms: Tensor, kept: int) -> tuple[Tensor, Tensor]:
@@ -156,8 +192,7 @@ def _nearest_in_float64(points: Tensor, rows: Tensor, kept: int) -> Iterator[tup
     """Some rows and those of their nearest other points: for clusters far smaller than their distance."""
     if not len(rows):
         return
-    (work,) = _centred(points.double())
-    norms = (work * work).sum(dim=1)
+    ((work, norms),) = _centred(points.double())
     for some in torch.split(rows, _ROWS):
         distances = torch.addmm(norms, work[some], work.T, alpha=-2.0).add_(norms[some, None])
         distances[torch.arange(len(some), device=some.device), some] = torch.inf

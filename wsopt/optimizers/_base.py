@@ -98,10 +98,10 @@ class Optimizer(ABC):
         """
         return None
 
-    @property
-    def has_bar(self) -> bool:
-        """Whether `bar` is ever a number, so that races (``search.race``) can give somebody up."""
-        return type(self).bar is not Optimizer.bar
+    @classmethod
+    def has_bar(cls, params: object) -> bool:
+        """Whether `bar` is ever a number with these parameters, so that a race (``search.race``) can give anyone up."""
+        return cls.bar is not Optimizer.bar
 
     def finished(self) -> bool:
         """True when the method itself is done before the budget is (the paper's number of epochs)."""

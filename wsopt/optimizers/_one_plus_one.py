@@ -55,10 +55,10 @@ class OnePlusOneSearch(SequentialSearch[OnePlusOneParams]):
         """See `Optimizer.facts`. `step` is that of the next child, in the space's units."""
         return {"step": self._step, "children": self._children, "successes": self._successes}
 
-    @property
-    def has_bar(self) -> bool:
+    @classmethod
+    def has_bar(cls, params: object) -> bool:
         """See `Optimizer.has_bar`: not with `slope`."""
-        return self._slope is None
+        return isinstance(params, OnePlusOneParams) and not params.slope
 
     def bar(self) -> float | None:
         """See `Optimizer.bar`: the parent's loss, above which a child is no success, however far.

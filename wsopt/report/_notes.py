@@ -65,7 +65,7 @@ def notes(record: RunRecord, names: Sequence[str], shown: Sequence[str]) -> Iter
     timing = results.get("timing") or {}
     split = timing.get("split") or {}
     if split and timing.get("seconds_per_evaluation") is not None:
-        parts = ", ".join(f"{stage} {1000 * seconds:.3g} ms" for stage, seconds in split.items() if seconds)
+        parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in split.items() if seconds)
         yield f"One evaluation took {duration(timing['seconds_per_evaluation'])}: {parts}."
     if timing.get("remembered"):
         yield f"{timing['remembered']:,} scores were taken from other runs on the same checkpoints, not measured again."

@@ -104,7 +104,7 @@ def results_markdown(record: RunRecord, full: bool = False) -> str:
     for _, label, row in grid.rows:
         cells.append([label, *(f"**{cell.text}**" if cell.winner else cell.text for cell in row)])
     # The asterisk of EMA* would open emphasis.
-    cells = [[text.replace("|", "\\|").replace("EMA*", "EMA\\*") for text in row] for row in cells]
+    cells = [[text.replace("|", "\\|").replace("<", "\\<").replace("EMA*", "EMA\\*") for text in row] for row in cells]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [_markdown_row(cells[0], widths)]
     lines.append(
@@ -150,11 +150,11 @@ def _grid(record: RunRecord, full: bool) -> _Grid:
         cells = []
         for column in columns:
             row = values.get((name, column))
-            text = "—" if row is None else _number(row, decimals[column])
+            text = "—" if row is None else _number(row, max(decimals[column], _floor_decimals(row)))
             cells.append(_Cell(text, row is not None and row.value == winners[column] and row.split != "data"))
         if star is not None:
-            own = values.get((name, columns[0]))
-            cells.insert(1, _Cell(_change(own, star, None if relative else decimals[columns[0]])))
+            first = values.get((name, columns[0]))
+            cells.insert(1, _Cell(_change(first, star, None if relative else decimals[columns[0]])))
         baseline = record.winner_baseline(name)
         step = (record.results["coefficients"].get("best-single") or {}).get("step")
         rows.append((name, row_label(name, record.optimizer, record.ema_star, step, baseline), tuple(cells)))
@@ -214,6 +214,13 @@ def _decimals(rows: Sequence[ScoreRow]) -> int:
     return min(max(need, 0), 5)
 
 
+def _floor_decimals(row: ScoreRow) -> int:
+    """Decimals that leave real images two digits, in a column of models that are far from them; 0 for other rows."""
+    if row.split != "data" or not row.value or not _is_plain(row.value):
+        return 0
+    return min(max(1 - math.floor(math.log10(abs(row.value))), 0), 5)
+
+
 def _number(row: ScoreRow, decimals: int) -> str:
     error = "" if row.stderr is None else f" ± {_digits(row.stderr, decimals)}"
     return f"{_digits(row.value, decimals)}{error}"
@@ -225,7 +232,8 @@ def _is_plain(value: float) -> bool:
 
 
 def _digits(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if _is_plain(value) else f"{value:.3g}"
+    text = f"{value:.{decimals}f}" if _is_plain(value) else f"{value:.3g}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def _change(row: ScoreRow | None, star: ScoreRow, decimals: int | None) -> str:

@@ -27,6 +27,7 @@ from wsopt.run._folder import RunFolder, read_json
 from wsopt.run._former import former_runs
 from wsopt.run._journal import Journal
 from wsopt.run._provenance import changes, content_fingerprint, provenance
+from wsopt.run._race import race_warning
 from wsopt.run._results import results
 from wsopt.run._search import Search, score_baselines
 from wsopt.run._session import Hooks, Session, Timings
@@ -100,10 +101,11 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         parameterization.bind(info)
         for line in _plan_lines(config, sources, info, parameterization, engine):
             progress.line(line)
-        for text in (*sources.checkpoints.passed_over, *engine.warnings):
+        optimizer = request.registry.get("optimizer", config.optimizer.name).load()
+        for text in filter(None, (*sources.checkpoints.passed_over, *engine.warnings, race_warning(config, optimizer))):
             progress.line(f"warning: {text}")
         fingerprint = content_fingerprint(engine.fingerprint, sources.emas)
-        now = provenance(config, sources.checkpoints, fingerprint, sources.training)
+        now = provenance(config, sources.checkpoints, fingerprint, sources.training, engine.digests)
         _check_provenance(folder, {"command": request.command, **now}, progress)
         with _session(request, folder, engine, progress) as session:
             begin = {"event": "run", "format": 1, "config": config.run_hash(), "checkpoints": fingerprint}
@@ -274,6 +276,14 @@ def _check_provenance(folder: RunFolder, now: dict[str, Any], progress: Progress
         raise ResumeError(
             f"the checkpoints are not the ones that {folder.path} was begun with: the fingerprint of their content is "
             f"{found[:12]}, it was {was[:12]}. Restore them, or move the folder away to start again."
+        )
+    measured = before.get("measured", {})
+    other = [name for name, digest in now["measured"].items() if measured.get(name, digest) != digest]
+    if other:
+        raise ResumeError(
+            f"{', '.join(other)} changed since {folder.path} was begun, and scores by two measures must not be mixed: "
+            f"its SHA-256 is {now['measured'][other[0]][:12]}, it was {str(measured[other[0]])[:12]}. Restore it, or "
+            f"move the folder away to start again."
         )
     for change in changes(before, now):
         progress.line(f"warning: since this run began: {change}; the last digits may differ from here on")

@@ -12,7 +12,7 @@ from torch import nn
 
 from wsopt.checkpoints import CheckpointSet, TensorSpec
 from wsopt.config import Config
-from wsopt.engines import Metric, build_metrics, check_devices, make_objective
+from wsopt.engines import Metric, build_metrics, check_devices, check_race, make_objective
 from wsopt.families import ModelFamily
 from wsopt.objectives import to_grey_levels
 from wsopt.parameterizations import Parameterization
@@ -87,7 +87,9 @@ def make_plan(config: Config, registry: Registry) -> Plan:
     report = sum(baseline.kind != "single" for baseline in planned) + 4
     report += len(config.report.curve) + (config.validation.samples > 0)
     per_evaluation = _time_evaluation(config, registry, family)
-    sampled = make_objective(config.objective, registry).takes_samples
+    objective = make_objective(config.objective, registry)
+    check_race(config.search.race, config.objective.name, objective)
+    sampled = objective.takes_samples
     per_report = per_evaluation * (config.report.samples / config.search.samples if sampled else 1.0)
     return Plan(
         folder=str(config.run_folder),

@@ -38,7 +38,11 @@ def content_fingerprint(checkpoints: str, emas: Mapping[str, WeightsFile]) -> st
 
 
 def provenance(
-    config: Config, checkpoints: CheckpointSet, fingerprint: str, training: Mapping[str, Any] | None
+    config: Config,
+    checkpoints: CheckpointSet,
+    fingerprint: str,
+    training: Mapping[str, Any] | None,
+    digests: Mapping[str, str],
 ) -> dict[str, Any]:
     """Provenance as JSON values.
 
@@ -47,6 +51,7 @@ def provenance(
         checkpoints: the window.
         fingerprint: see `content_fingerprint`.
         training: what training measured; None where there was none.
+        digests: of what the scores are measured with (`Engine.digests`).
     """
     return {
         "python": platform.python_version(),
@@ -57,6 +62,7 @@ def provenance(
         "device": config.device,
         "seed": config.seed,
         "train_seed": getattr(config.train, "seed", None) if config.checkpoints.path is None else None,
+        "measured": {name: digest for name, digest in digests.items() if digest},
         "checkpoints": {
             "fingerprint": fingerprint,
             "count": len(checkpoints),

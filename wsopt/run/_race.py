@@ -8,6 +8,7 @@ from typing import Any
 
 from wsopt.config import Config
 from wsopt.errors import InputError
+from wsopt.optimizers import Optimizer
 from wsopt.run._journal import Event
 from wsopt.run._session import outcome_event
 from wsopt.types import Outcome, Partial, Race
@@ -79,6 +80,16 @@ def open_race(config: Config, sign: float) -> Race | None:
     """The race of a baseline: scores at the stages are recorded and nothing is given up. None where races are off."""
     search = config.search
     return Race(tuple(search.race), (), sign, search.race_margin) if search.race else None
+
+
+def race_warning(config: Config, optimizer: type[Optimizer]) -> str | None:
+    """What to tell the user of a race that can give nobody up; None where it can, or where there is none."""
+    if not config.search.race or optimizer.has_bar(config.optimizer.params):
+        return None
+    return (
+        f"search.race gives nobody up: to optimizer {config.optimizer.name} with these keys every loss counts "
+        f"(docs/objectives.md names those that it can spare). Leave it out."
+    )
 
 
 def race_facts(config: Config, events: Sequence[Event]) -> dict[str, Any] | None:

@@ -144,12 +144,8 @@ class Search:
         return shared
 
     def _begin_races(self) -> Races:
-        config, off = self._session.config, not self.optimizer.has_bar
-        if off and config.search.race:
-            self._session.progress.line(
-                f"warning: search.race gives nobody up with optimizer {config.optimizer.name}, to which every loss "
-                f"counts: leave it out"
-            )
+        config = self._session.config
+        off = not self.optimizer.has_bar(config.optimizer.params)
         races = Races(config, self._session.sign, off)
         if off:
             return races

@@ -233,7 +233,7 @@ def test_keys_at_the_top(line: str, problem: str, loader: Loader, minimal: str) 
         (
             "[report]\nreferences = ['dev']",
             "c.toml:14: report.references[0]: must be 'train', 'validation', 'test' or a file of reference statistics, "
-            "not 'dev'",
+            "not 'dev': dev does not exist",
         ),
         ("[report]\nreferences = ['test', 'test']", "c.toml:14: report.references: names 'test' twice"),
         (

@@ -108,10 +108,67 @@ def test_a_reference_is_a_split_or_a_file_that_is_there(load: Load, tmp_path: Pa
     config = load(FID.replace("train", "stats.npz") + '[report]\nreferences = ["test", "stats.npz"]\n')
     assert config.objective.reference == str(tmp_path / "stats.npz")
     assert config.report.references == ("test", str(tmp_path / "stats.npz"))
-    text = "must be 'train', 'validation', 'test' or a file of reference statistics, not 'nothing.npz'"
+    text = "must be 'train', 'validation', 'test' or a file of reference statistics, not 'nothing.npz': "
+    text += f"{tmp_path / 'nothing.npz'} does not exist"
     assert problems(load, FID.replace("train", "nothing.npz")) == [f"objective.reference: {text}"]
+    (typo,) = problems(load, FID.replace("train", "tran"))
+    assert typo.endswith(f"not 'tran': did you mean 'train'? {tmp_path / 'tran'} does not exist")
     found = problems(load, FID + '[validation]\nsamples = 4\nreference = "nothing.npz"\n')
     assert found == [f"validation.reference: {text}"]
+
+
+def test_a_number_sign_is_a_part_or_belongs_to_the_name(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "#1").mkdir()
+    for name in ("#1/stats.npz", "a#clip"):
+        (tmp_path / name).touch()
+        assert load(FID.replace("train", name)).objective.reference == str(tmp_path / name)
+    part = load(FID.replace("train", "#1/stats.npz#clip"))
+    assert part.objective.reference == f"{tmp_path / '#1' / 'stats.npz'}#clip"
+
+
+def test_references_that_are_no_files(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (folder,) = problems(load, FID.replace("train", "images"))
+    assert folder.endswith(f"{tmp_path / 'images'} is a folder; wsopt reference make makes a file of the images in one")
+    (long,) = problems(load, FID.replace("train", "x" * 5000))
+    assert long.endswith("does not exist")
+
+
+def test_a_wrong_reference_of_the_objective_is_told_once(load: Load) -> None:
+    found = problems(load, FID.replace("train", "nothing.npz") + '[[report.metrics]]\nname = "kid"\n')
+    assert [problem.split(":")[0] for problem in found] == ["objective.reference"]
+
+
+@pytest.mark.parametrize("text", ["", " ", "a\\nb", "\\u001b[31m"])
+def test_names_that_no_table_could_show(load: Load, text: str) -> None:
+    (problem,) = problems(load, f'{FID}label = "{text}"\n')
+    assert problem.startswith(("objective.label: must be text of one line", "objective.label: must have at least 1"))
+
+
+def test_models_are_folders_or_ids(load: Load, tmp_path: Path) -> None:
+    clip = FID.replace("digits", "clip") + '[features.clip]\nmodel = "{}"\n'
+    assert load(clip.format("./clip")).features["clip"].params.model == tmp_path / "clip"  # type: ignore[attr-defined]
+    assert load(clip.format("openai/clip")).features["clip"].params.model == "openai/clip"  # type: ignore[attr-defined]
+    for wrong in ("", "./a\\u0000"):
+        (problem,) = problems(load, clip.format(wrong))
+        assert problem.startswith("features.clip.model: must be a folder or a Hugging Face id, not ")
+
+
+def test_arguments_hold_no_dates(load: Load) -> None:
+    text = '[objective]\nname = "callable"\non = "images"\ndirection = "minimize"\nfunction = "a:b"\n'
+    text += "arguments = { day = [2020-01-01] }\n"
+    (problem,) = problems(load, text)
+    assert problem.endswith("holds a date or time; write it as text in quotes")
+
+
+def test_messages_about_tables_of_lists(load: Load) -> None:
+    metric = f"{FID}[[report.metrics]]\nname = "
+    (weight,) = problems(load, f'{metric}"kid"\nweight = 1\n')
+    assert weight.endswith("did you mean 'objective.parts.weight'?")
+    (result,) = problems(load, f'{metric}"torchmetrics"\nmetric = "MeanMetric"\nresult = 1.5\n')
+    assert result == "report.metrics[0].result: must be text in quotes or a whole number, not 1.5"
+    (direction,) = problems(load, f'{metric}"callable"\non = "images"\nfunction = "a:b"\n')
+    assert direction.endswith("direction: missing: say whether its number is to be small or large")
 
 
 # ---- further metrics

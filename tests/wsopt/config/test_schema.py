@@ -8,7 +8,7 @@ from typing import Any
 
 from wsopt.config import json_schema
 from wsopt.config._auto import AUTO_OPTIMIZER
-from wsopt.config.params import FidParams, RecallParams
+from wsopt.config.params import CallableParams, FidParams, RecallParams
 from wsopt.registry import Component, Registry
 
 
@@ -99,3 +99,7 @@ def test_shadowed_components_go_by_their_qualified_name(registry: Registry) -> N
     names = [one["properties"]["name"]["const"] for one in variants]
     assert names == ["auto", *(component.address for component in registry.all("optimizer"))]
     assert names[-2:] == ["random", "late:random"]
+
+
+def test_a_function_is_text() -> None:
+    assert CallableParams.model_json_schema()["$defs"]["FunctionRef"] == {"type": "string", "pattern": ":"}

@@ -70,6 +70,12 @@ def noisy(images):
 def growing(images):
     return torch.zeros(len(images), len(images))
 
+def complex_ones(images):
+    return images.flatten(1).to(torch.complex64)
+
+def blackens(images):
+    return images.zero_().flatten(1)
+
 def total(images):
     return images.sum()
 """
@@ -258,10 +264,23 @@ def test_features_are_not_random(functions: Path) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("name", ["total", "words", "pair"])
+@pytest.mark.parametrize("name", ["total", "words", "pair", "complex_ones"])
 def test_features_of_another_shape_are_refused(functions: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"features must be a tensor of shape \[3, d\]"):
+    with pytest.raises(InputError, match=r"features must be real numbers of shape \[3, d\]"):
         extractor(functions, name)(torch.zeros(3, 1, 2, 2))
+
+
+def test_features_that_change_the_images_change_a_copy(functions: Path) -> None:
+    images = torch.ones(3, 1, 2, 2)
+    extractor(functions, "blackens")(images)
+    assert bool((images == 1).all())
+
+
+def test_a_file_that_ends_the_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ends.py"
+    path.write_text("raise SystemExit(7)\n")
+    with pytest.raises(InputError, match=r"could not be imported \(SystemExit: 7\)"):
+        objective(path, "anything").prepare(None)
 
 
 def test_the_number_of_features_stays(functions: Path) -> None:

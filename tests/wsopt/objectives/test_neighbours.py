@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from feature_sets import Vectors, batch_of, filled, reference_of, vectors
 from wsopt.config.params import PrecisionParams, RecallParams
 from wsopt.errors import InputError
-from wsopt.objectives import Objective
+from wsopt.objectives import Objective, neighbours
 from wsopt.objectives._precision_recall import Precision, Recall
 from wsopt.objectives.jackknife import stderr_of
 from wsopt.objectives.neighbours import inside, squared_radii
@@ -91,6 +92,38 @@ def test_on_the_sphere_is_inside() -> None:
     np.testing.assert_array_equal(radii(centres, 1), [1, 1, 9, 9])
     samples = np.array([[-1.0], [-1.001], [2.0], [2.001], [7.0], [6.999], [16.0], [16.001]], dtype=np.float32)
     np.testing.assert_array_equal(among(samples, centres, 1), [True, False] * 4)
+
+
+def test_what_touches_few_spheres_is_decided_by_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whole numbers, mirrored at a centre: as far from it as its neighbour, exactly. Half of them a little further.
+    centres = np.random.default_rng(1).integers(-1000, 1000, size=(1200, 64)).astype(np.float32)
+    between = distances(centres, centres)
+    np.fill_diagonal(between, np.inf)
+    steps = centres[between.argmin(axis=1)] - centres
+    samples = centres - steps
+    samples[::2, 0] -= np.copysign(np.float32(2**-12), steps[::2, 0])
+    monkeypatch.setattr(neighbours, "_inside_in_float64", None)
+    found = among(samples, centres, 1)
+    np.testing.assert_array_equal(found, inside_by_hand(samples, centres, 1))
+    assert found[1::2].all()
+    assert found[::2].mean() < 0.5
+
+
+def test_what_touches_many_spheres_is_decided_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, centres = SETS["far clusters"]
+    limits = radii_by_hand(centres, 3)
+    rows: list[int] = []
+    whole = neighbours._inside_in_float64
+
+    def counted(samples: Tensor, centres: Tensor, limits: Tensor) -> Tensor:
+        rows.append(len(samples))
+        return whole(samples, centres, limits)
+
+    monkeypatch.setattr(neighbours, "_inside_in_float64", counted)
+    np.testing.assert_array_equal(
+        inside(torch.from_numpy(samples), torch.from_numpy(centres), limits), inside_by_hand(samples, centres, 3)
+    )
+    assert sum(rows) > 100
 
 
 def test_duplicates_are_neighbours_at_distance_0() -> None:

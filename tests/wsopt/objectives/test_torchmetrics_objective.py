@@ -241,9 +241,9 @@ def test_features_that_are_not_finite_give_a_value_or_an_error_of_the_metric() -
         ({"metric": "nowhere.at.all"}, "torchmetrics has no 'nowhere'"),
         ({"metric": "functional.accuracy"}, "is no metric"),
         ({"metric": "MeanMetric"}, "does not say whether MeanMetric is better high or low"),
-        ({"metric": FID, "inputs": ["features"]}, "compares with real data: set objective.reference"),
-        ({"metric": FID, "inputs": ["logits"]}, r'set objective.inputs to \["features"\]'),
-        ({"metric": "image.TotalVariation", "arguments": {"reduction": "no"}}, "cannot be made with objective.argum"),
+        ({"metric": FID, "inputs": ["features"]}, "compares with real data: set its reference"),
+        ({"metric": FID, "inputs": ["logits"]}, r'set its inputs to \["features"\]'),
+        ({"metric": "image.TotalVariation", "arguments": {"reduction": "no"}}, "cannot be made with argum"),
         ({"metric": "MinMaxMetric", "direction": "minimize", "arguments": {"base_metric": 1}}, "cannot be made"),
         ({"metric": "retrieval.RetrievalMAP"}, "takes preds, target, indexes, and what each is to get is not known"),
     ],
@@ -272,7 +272,7 @@ def test_a_package_that_is_missing() -> None:
 def test_what_the_batches_must_have() -> None:
     without = Batch(torch.zeros(2, 1, 2, 2), range(2))
     made = objective("image.inception.InceptionScore", inputs=["logits"])
-    with pytest.raises(InputError, match=r"set objective\.features"):
+    with pytest.raises(InputError, match=r"set features beside it"):
         made.add(made.new(), without)
     made = objective("classification.BinaryAccuracy")
     with pytest.raises(InputError, match="this model family has none"):

@@ -120,7 +120,7 @@ def test_a_change_across_zero_is_a_difference_and_no_share(make_run: MakeRun) ->
         best |= {"difference": -0.36, "difference_stderr": 0.02}
 
     found = table(results_markdown(edited(make_run(), change)))
-    assert found["LCSC (best)"][:2] == ["-0.180 ± 0.041", "−0.360 ± 0.020"]
+    assert found["LCSC (best)"][:2] == ["−0.180 ± 0.041", "−0.360 ± 0.020"]
     assert found["last checkpoint"][1] == "+1.230"
     assert found["EMA\\* (training 0.998)"][1] == "0"
 

@@ -13,7 +13,8 @@ import torch
 
 from toy_run import PLUGIN, run, write_checkpoints, write_toml
 from wsopt.cli import main
-from wsopt.datasets import Digits
+from wsopt.datasets import DatasetSplit, Digits
+from wsopt.errors import ResumeError
 from wsopt.objectives import DigitsMlp, FeatureExtractor, Pixels, reference_from_images
 from wsopt.objectives.references import ReferenceFacts, write_reference
 from wsopt.report import RunRecord, results_markdown
@@ -159,8 +160,8 @@ def test_a_sum_is_searched_for_and_its_parts_are_reported(summed: RunFolder) -> 
     assert rows(summed, "best", "search")["both", None]["value"] == min(values)
 
 
-def write_statistics(path: Path, extractor: FeatureExtractor) -> None:
-    images = Digits().images("train")
+def write_statistics(path: Path, extractor: FeatureExtractor, split: DatasetSplit = "train") -> None:
+    images = Digits().images(split)
     made = reference_from_images("mine", images, extractor, "round")
     write_reference(path, made, ReferenceFacts(source="digits"))
 
@@ -175,6 +176,19 @@ def test_a_reference_from_a_file_is_the_split_it_was_made_of(home: Path) -> None
     assert file["stderr"] == pytest.approx(split["stderr"], rel=1e-9)
     assert rows(by_file, "floor", "data") == {}  # no other real images to compare a file with
     assert rows(by_split, "floor", "data") != {}
+
+
+def test_a_reference_that_changed_since_the_run_began_is_refused(home: Path) -> None:
+    path = home / "changing.safetensors"
+    write_statistics(path, Pixels())
+    settings = (*SMALL, ("name", "changing"), ("objective.reference", str(path)))
+    folder = run(home, *settings)
+    assert f"reference {path}" in json.loads(folder.provenance.read_text())["measured"]
+    before = folder.journal.read_bytes()
+    write_statistics(path, Pixels(), "test")
+    with pytest.raises(ResumeError, match=r"changing\.safetensors changed since .*scores by two measures"):
+        run(home, *settings, ("budget", "14"))
+    assert folder.journal.read_bytes() == before
 
 
 def test_a_reference_of_another_extractor_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ from toy_run import request_for, run, write_toml
 from wsopt.errors import InputError, Interrupted
 from wsopt.objectives import FrechetDistance, Objective
 from wsopt.progress import SilentProgress
-from wsopt.run import RunFolder
-from wsopt.run._race import Races
+from wsopt.run import RunFolder, make_plan
+from wsopt.run._race import Races, race_warning
 from wsopt.types import Outcome, Partial
 
 RACE = ("search.race", "[20, 60]")
@@ -140,6 +140,29 @@ def test_an_optimizer_without_a_bar_gives_nothing_up(toy: Path) -> None:
     folder = run(toy, RACE, ("optimizer", '{name = "cmaes", step = 1.0}'))
     assert not given_up(folder)
     assert results(folder)["race"] == {"given_up": 0, "samples_saved": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "warned"),
+    [
+        ('{name = "cmaes", step = 1.0}', True),
+        ('{name = "one-plus-one", slope = true}', True),
+        ('{name = "one-plus-one"}', False),
+        ('{name = "lcsc"}', False),
+    ],
+)
+def test_a_race_that_can_spare_nobody_is_told(toy: Path, optimizer: str, warned: bool) -> None:
+    request = request_for(toy, RACE, ("optimizer", optimizer))
+    found = race_warning(request.config, request.registry.get("optimizer", request.config.optimizer.name).load())
+    assert (found is not None) == warned
+    assert found is None or found.startswith("search.race gives nobody up: to optimizer ")
+
+
+def test_the_plan_refuses_what_the_run_would(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FrechetDistance, "replicates", Objective.replicates)
+    request = request_for(toy, RACE)
+    with pytest.raises(InputError, match="objective fid has no replicates"):
+        make_plan(request.config, request.registry)
 
 
 def test_without_replicates_the_race_is_refused_before_anything_is_scored(

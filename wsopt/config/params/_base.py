@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_serializer, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from wsopt.errors import InputError
 from wsopt.registry import import_file
@@ -58,6 +60,12 @@ class FunctionRef(BaseModel):
             raise ValueError(f'must be "module:function" or "FILE.py:function", not {value!r}')
         return {"where": found["where"], "name": found["name"]}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A text; what it is taken apart into is no business of a config's editor."""
+        del core, handler
+        return {"type": "string", "pattern": ":"}
+
     @model_serializer
     def _as_text(self) -> str:
         return str(self)
@@ -86,14 +94,14 @@ class FunctionRef(BaseModel):
             raise InputError(f"{self}: {self.where} could not be imported ({error}). Install or mend it.") from error
         except OSError as error:
             raise InputError(f"{self}: {self.where} cannot be read ({error.strerror}). Give a Python file.") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
                 f"{self}: {self.where} could not be imported ({type(error).__name__}: {error}). Mend it."
             ) from error
         for part in self.name.split("."):
             found = getattr(found, part, None)
         if not callable(found):
-            raise InputError(f"{self}: {self.where} has no function {self.name!r}.")
+            raise InputError(f"{self}: {self.where} has no function {self.name!r}. Name one that it has.")
         function: Callable[..., Any] = found
         return function
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import re
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from wsopt.config.params._base import FunctionRef, Params
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*([.:][A-Za-z_]\w*)*")
+
+
+def _no_dates(value: JsonValue) -> JsonValue:
+    """`value`, unless it holds a date or time: the loader gives none in their place, which TOML itself has not."""
+    if value is None:
+        raise ValueError("holds a date or time; write it as text in quotes")
+    for inside in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _no_dates(inside)
+    return value
+
+
+Arguments = dict[str, Annotated[JsonValue, AfterValidator(_no_dates)]]
+"""Arguments by keyword, as TOML has values."""
 
 
 class CallableParams(Params):
@@ -17,14 +33,14 @@ class CallableParams(Params):
         description="what it is given: a candidate's weights, or all images made with them"
     )
     direction: Literal["minimize", "maximize"] = Field(description="whether its number is to be small or large")
-    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="further arguments, by keyword")
+    arguments: Arguments = Field(default_factory=dict, description="further arguments, by keyword")
 
 
 class CallableFeaturesParams(Params):
     """Features that a Python function gives."""
 
     function: FunctionRef = Field(description='the function, as "module:function" or "FILE.py:function"')
-    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="further arguments, by keyword")
+    arguments: Arguments = Field(default_factory=dict, description="further arguments, by keyword")
 
 
 class ModuleParams(Params):
@@ -33,7 +49,7 @@ class ModuleParams(Params):
     build: FunctionRef = Field(
         description='function that returns the torch.nn.Module, as "module:function" or "FILE.py:function"'
     )
-    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="its arguments, by keyword")
+    arguments: Arguments = Field(default_factory=dict, description="its arguments, by keyword")
 
 
 MetricInput = Literal["images", "uint8", "grey", "features", "logits", "conditions"]
@@ -44,10 +60,9 @@ class TorchmetricsParams(Params):
     """Any metric of torchmetrics."""
 
     metric: str = Field(
-        pattern=r"^[A-Za-z_]\w*([.:][A-Za-z_]\w*)*$",
         description="its class below torchmetrics, for example image.fid.FrechetInceptionDistance",
     )
-    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="arguments of its constructor")
+    arguments: Arguments = Field(default_factory=dict, description="arguments of its constructor")
     direction: Literal["minimize", "maximize"] | None = Field(
         default=None, description="None: as the metric says (its higher_is_better)"
     )
@@ -59,6 +74,13 @@ class TorchmetricsParams(Params):
     result: str | int | None = Field(
         default=None, description="key or position of the number, where compute() gives several; None: the first"
     )
+
+    @field_validator("metric")
+    @classmethod
+    def _dotted(cls, value: str) -> str:
+        if not _DOTTED.fullmatch(value):
+            raise ValueError(f"must be a name with dots, as image.fid.FrechetInceptionDistance, not {value!r}")
+        return value
 
 
 class WeightedParams(Params):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from wsopt.config.params._base import Params
 
 
-def _place(value: Any) -> Any:  # noqa: ANN401 - any raw value
+def _place(value: Path | str) -> Path | str:
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError(f"must be a folder or a Hugging Face id, not {value!r}")
     return Path(value) if isinstance(value, str) and value.startswith((".", "/", "~", "\\")) else value
 
 
-ModelSource = Annotated[Path | str, BeforeValidator(_place)]
+ModelSource = Annotated[str | Path, AfterValidator(_place)]
 """A model for transformers: a folder where the text starts with ``.``, ``/`` or ``~``, else a Hugging Face id.
 
 A relative folder starts from the config's.

@@ -47,8 +47,9 @@ def model_folder(model: Path | str, key: str, weights: bool = True) -> Path:
 
     Raises:
         InputError: where there is no such folder, or the id is not in the cache and cannot be downloaded.
-        MissingDependencyError: without huggingface_hub.
+        MissingDependencyError: without transformers.
     """
+    transformers_package()  # without which files are of no use
     if isinstance(model, Path) or Path(model).is_dir():
         return _local(Path(model), key, weights)
     hub = transformers_package("huggingface_hub")

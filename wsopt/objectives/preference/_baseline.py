@@ -209,4 +209,4 @@ def open_baseline(path: Path) -> Baseline:
         return BaselineFolder(path)
     if path.is_file():
         return BaselineArray(path)
-    raise InputError(f"objective.baseline: there is no {path}. Give a folder of images, or an npz file.")
+    raise InputError(f"win-rate.baseline: there is no {path}. Give a folder of images, or an npz file.")

@@ -3,7 +3,7 @@
 from wsopt.objectives.references._base import Reference, ReferenceFacts
 from wsopt.objectives.references._cache import DerivedCache
 from wsopt.objectives.references._checks import check_fits
-from wsopt.objectives.references._collect import moments_of, shuffled
+from wsopt.objectives.references._collect import extracting, moments_of, shuffled
 from wsopt.objectives.references._file import write_reference
 from wsopt.objectives.references._images import ArrayImages, FolderImages, ImageSource
 from wsopt.objectives.references._npz import ArrayFile
@@ -18,6 +18,7 @@ __all__ = [
     "Reference",
     "ReferenceFacts",
     "check_fits",
+    "extracting",
     "layout_of",
     "moments_of",
     "read_reference",

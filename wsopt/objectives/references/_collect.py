@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsopt.errors import InputError
+from wsopt.errors import InputError, WsoptError
 from wsopt.objectives.moments import Moments
 from wsopt.types import FloatArray
 
@@ -55,6 +56,27 @@ def _in_parts(batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.flo
     rest = np.concatenate(waiting) if waiting else None
     if rest is not None and len(rest):
         yield rest
+
+
+@contextmanager
+def extracting(features: str) -> Iterator[None]:
+    """Say in one message what an extractor raises about real images, where no candidate is there to fail.
+
+    Args:
+        features: name of the extractor.
+
+    Raises:
+        InputError: in place of whatever is raised inside; wsopt's own errors stay as they are.
+    """
+    try:
+        yield
+    except WsoptError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"features {features!r} could not be computed of the real images ({type(error).__name__}: {error}). Mend "
+            f"the extractor, or choose one that takes such images."
+        ) from error
 
 
 def check_finite_rows(where: str, what: str, rows: NDArray[np.float32], first: int) -> None:

@@ -6,6 +6,7 @@ None of them says which extractor or quantisation it was made with, so what is r
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -86,8 +87,7 @@ def read_torch(path: Path, part: str | None) -> Reference:
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} holds more than arrays, which may run code and is not read ({str(error).splitlines()[0]}). "
-            f"{_TORCH_AGAIN}"
+            f"{path} holds more than arrays, which may run code and is not read{_what_runs(error)}. {_TORCH_AGAIN}"
         ) from error
     except Exception as error:  # a damaged pickle raises nearly anything
         raise InputError(f"{path} is torn or no file of torch.save ({error}). Fetch or write it again.") from error
@@ -98,6 +98,12 @@ def read_torch(path: Path, part: str | None) -> Reference:
     if isinstance(found, str):
         return _from_vectors(path, found, _array(path, found, tree[found]))
     return _from_moments(path, found, {key: _array(path, key, tree[key]) for key in found.keys}, None, "torch file, ")
+
+
+def _what_runs(error: Exception) -> str:
+    """What torch names as not allowed; the rest of its message advises to run it."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f" ({found[1]})" if found else ""
 
 
 def refuse_pickle(path: Path) -> InputError:
@@ -126,10 +132,9 @@ def _chosen(path: Path, keys: Mapping[str, object], part: str | None, described:
     if half is not None:
         missing = next(key for key in half.keys if key not in keys)
         raise InputError(f"{path} lacks {missing!r} (found {described}). Fetch or write it again.")
-    if "arr_0" in keys:
+    if "arr_0" in keys or "images" in keys:
         raise InputError(
-            f"{path} holds images and no statistics. Make them: wsopt reference make {path} --features inception "
-            f"--out FILE."
+            f"{path} holds images and no statistics. Make them: wsopt reference make {path} --features NAME --out FILE."
         )
     raise InputError(
         f"{path} holds no reference statistics that are known: found {described}; expected mu and sigma, m and s, "

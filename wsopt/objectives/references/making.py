@@ -14,7 +14,7 @@ from torch import Tensor
 from wsopt.errors import InputError
 from wsopt.objectives import FeatureExtractor, Quantize, to_grey_levels
 from wsopt.objectives.references._base import WHOLE_LEVELS, Reference, ReferenceFacts
-from wsopt.objectives.references._collect import check_finite_rows, moments_of, shuffled
+from wsopt.objectives.references._collect import check_finite_rows, extracting, moments_of, shuffled
 from wsopt.objectives.references._images import ArrayImages, FolderImages, ImageSource
 from wsopt.objectives.references._npz import ArrayFile
 from wsopt.objectives.references._public import holds_statistics
@@ -208,13 +208,14 @@ def _features(
         for batch in images.batches(wanted, options.batch_size):
             # As generated samples lie in memory: other strides make a convolution round otherwise.
             levels = batch.to(options.device).clone(memory_format=torch.contiguous_format)
-            try:
-                features = extractor(levels).to(torch.float32).cpu().numpy()
-            except torch.OutOfMemoryError as error:
-                raise InputError(
-                    f"{options.device} has not enough memory for features of {len(batch)} images at once. Give a "
-                    f"smaller --batch-size."
-                ) from error
+            with extracting(options.features):
+                try:
+                    features = extractor(levels).to(torch.float32).cpu().numpy()
+                except torch.OutOfMemoryError as error:
+                    raise InputError(
+                        f"{options.device} has not enough memory for features of {len(batch)} images at once. Give a "
+                        f"smaller --batch-size."
+                    ) from error
             if features.shape != (len(batch), extractor.dimension):
                 raise InputError(
                     f"features {options.features!r} gave shape {list(features.shape)} for {len(batch)} images, "

@@ -45,8 +45,8 @@ class ImageRewardScorer(Scorer):
     name: ClassVar[str] = "image-reward"
 
     def __init__(self, params: ImageRewardParams, architecture: Architecture = PUBLISHED) -> None:
-        self._file = locate(params.weights, WEIGHTS_FILES, "weights")
-        vocabulary = locate(params.tokenizer, VOCABULARY_FILES, "tokenizer")
+        self._file = locate(params.weights, WEIGHTS_FILES, "image-reward.weights")
+        vocabulary = locate(params.tokenizer, VOCABULARY_FILES, "image-reward.tokenizer")
         self._tokens = Tokens(vocabulary, architecture.vocabulary, TOKENS)
         weights = read_weights(self._file)
         check(weights, self._file, architecture)
