@@ -33,6 +33,7 @@ from wsopt.run._search import Search, score_baselines
 from wsopt.run._session import Hooks, Session, Timings
 from wsopt.run._sources import Sources, check_before_training, find_sources
 from wsopt.run._tally import Tally
+from wsopt.run._tryout import tryout
 from wsopt.run._validation import Validation
 from wsopt.types import SpaceInfo
 
@@ -107,6 +108,8 @@ def execute(request: Request, progress: Progress) -> RunFolder:
         fingerprint = content_fingerprint(engine.fingerprint, sources.emas)
         now = provenance(config, sources.checkpoints, fingerprint, sources.training, engine.digests)
         _check_provenance(folder, {"command": request.command, **now}, progress)
+        if (failed := tryout(config, engine, info)) is not None:
+            progress.line(f"warning: {failed}")
         with _session(request, folder, engine, progress) as session:
             begin = {"event": "run", "format": 1, "config": config.run_hash(), "checkpoints": fingerprint}
             if former := former_runs(config):

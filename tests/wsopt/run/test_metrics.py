@@ -272,3 +272,20 @@ def test_an_objective_on_weights_has_no_samples_and_no_fresh_noise(home: Path) -
     card = made.card.read_text()
     assert "which minimised size over 12 evaluations" in card
     assert "| objective | size |" in card
+
+
+def test_a_mistake_in_a_metric_of_the_report_is_told_before_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checkpoints(tmp_path / "checkpoints")
+    (tmp_path / "bad.py").write_text("def bad(images):\n    raise KeyError('colour')\n")
+    bad = '{name = "callable", function = "%s:bad", on = "images", direction = "minimize"}'
+    config = write_toml(tmp_path)
+    argv = ["run", str(config), "--plugin", str(PLUGIN), "--set", f"output={tmp_path / 'runs'}", "--budget", "12"]
+    assert main([*argv, "--set", f"report.metrics=[{bad % (tmp_path / 'bad.py')}]"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    (at,) = [
+        number for number, line in enumerate(lines) if line.startswith("warning: the metrics of the report failed")
+    ]
+    assert "16 samples: KeyError: 'colour'" in lines[at]
+    assert at < next(number for number, line in enumerate(lines) if line.startswith("baselines:"))
