@@ -149,7 +149,12 @@ def test_sources_that_are_none(folder: Path, tmp_path: Path, capsys: Captured) -
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_merge_leaves_nothing(
-    folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    folder: Path,
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    number: signal.Signals,
 ) -> None:
     take = StreamingMerger._take
 
@@ -162,6 +167,9 @@ def test_an_interrupted_merge_leaves_nothing(
     out = tmp_path / "new" / "x.safetensors"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     former = signal.getsignal(signal.SIGTERM)
+    # A shell starts what it puts into the background with SIGINT ignored.
+    before_sigint = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before_sigint))
     err = fails(["merge", str(folder), "--profile", "uniform", "--out", str(out)], capsys, 130)
     assert f"interrupted: {out} was not written" in err
     assert list(out.parent.iterdir()) == []

@@ -158,6 +158,7 @@ def test_an_objective_that_is_not_whole_is_a_plugin_error(folder: Path, monkeypa
 
 
 def test_scores_of_plugins_become_plain_numbers(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FrechetDistance, "replicates", lambda self, acc: None)
     for stderr in (torch.tensor(float("nan")), -1.0):
         careless = Score(torch.tensor(2.5), stderr, 7)  # type: ignore[arg-type]
         monkeypatch.setattr(FrechetDistance, "score", lambda self, acc, stderr=True, s=careless: s)
