@@ -56,6 +56,17 @@ figure_pairs = 4
 """
 
 
+class StopAfter(SilentProgress):
+    """Asks for a stop at the n-th question."""
+
+    def __init__(self, asks: int) -> None:
+        self.left = asks
+
+    def should_stop(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
 def write_checkpoints(folder: Path, count: int = 8) -> None:
     """Wandering checkpoints around the pixelwise mean and spread of the digits."""
     images = torch.from_numpy(Digits().images("train"))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsopt.cli._shared import add_plugin_argument, add_set_argument, print_subjects
+from wsopt.cli._shared import add_plugin_argument, add_set_argument, positive, print_subjects
 from wsopt.errors import ExitCode, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse does not exp
     )
     add_set_argument(parser, "override one key of every run's config, such as budget=100 (repeatable; with FILE)")
     add_plugin_argument(parser)
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="runs at a time (with FILE)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="runs at a time (with FILE)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the comparison's own files")
     parser.add_argument("--reference", metavar="METHOD", help="method that the others are compared with (with RUNs)")
     parser.add_argument("--dry-run", action="store_true", help="print the runs and their commands and stop (with FILE)")
@@ -254,9 +254,3 @@ def _show(args: argparse.Namespace, comparison: Comparison, folder: Path | None)
 
 def _forced(args: argparse.Namespace, kinds: Sequence[str]) -> Sequence[str]:
     return ("all",) if args.force else kinds
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)

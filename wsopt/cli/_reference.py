@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from wsopt.cli._shared import add_plugin_argument, add_set_argument, print_subjects
+from wsopt.cli._shared import add_plugin_argument, add_set_argument, positive, print_subjects
 from wsopt.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _add_make(actions: Any) -> None:  # noqa: ANN401
         choices=("none", "trunc", "round"),
         help="how images that are no whole grey levels are quantised; those of files are whole. Default: round",
     )
-    make.add_argument("--limit", type=_positive, metavar="N", help="use N images, evenly spaced over all")
+    make.add_argument("--limit", type=positive, metavar="N", help="use N images, evenly spaced over all")
     make.add_argument(
         "--vectors",
         type=_number_or_none,
@@ -91,9 +91,9 @@ def _add_make(actions: Any) -> None:  # noqa: ANN401
         help="feature vectors to keep, for KID, precision and recall, evenly spaced; or none. Default: 10000",
     )
     make.add_argument(
-        "--samples", type=_positive, metavar="N", help="of statistics that do not say: how many samples they are of"
+        "--samples", type=positive, metavar="N", help="of statistics that do not say: how many samples they are of"
     )
-    make.add_argument("--batch-size", type=_positive, default=250, metavar="N", help="images per pass. Default: 250")
+    make.add_argument("--batch-size", type=positive, default=250, metavar="N", help="images per pass. Default: 250")
     make.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:N or mps. Default: cpu")
     add_plugin_argument(make)
 
@@ -283,11 +283,5 @@ def _value(text: str) -> object:
         return text
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return int(text)
-
-
 def _number_or_none(text: str) -> int:
-    return 0 if text == "none" else _positive(text)
+    return 0 if text == "none" else positive(text)

@@ -46,6 +46,13 @@ def add_set_argument(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """The whole number, at least 1, that an argument is; argparse's error where it is none."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def add_plugin_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--plugin``."""
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -41,9 +42,9 @@ class _Manifold(VectorObjective):
         value = float(found.mean()) if len(found) else float("nan")
         return scored(value, len(acc), self.replicates(acc) if stderr else None)
 
+    @abstractmethod
     def _found(self, samples: Tensor, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which vectors are inside the other side's manifold; empty where that is not defined."""
-        raise NotImplementedError
 
     def _on(self, samples: Tensor) -> Tensor:
         """The real vectors, on the device of the samples."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from toy_run import request_for, write_checkpoints, write_toml
+from toy_run import request_for
 from wsopt.checkpoints import SafetensorsReader, open_checkpoints
 from wsopt.datasets import DatasetSplit, Digits
 from wsopt.engines import Evaluator, EvaluatorSpec, build_metrics, check_device, make_objective
@@ -23,14 +23,6 @@ from wsopt.testing.analytic import AnalyticFamily
 from wsopt.types import Batch, Coefficients, FloatArray, Job, Outcome, Score, Split, WeightsFile
 
 COUNT = 8
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy")
-    write_checkpoints(path / "checkpoints", COUNT)
-    write_toml(path)
-    return path
 
 
 @pytest.fixture(scope="module")

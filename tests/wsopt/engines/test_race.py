@@ -24,14 +24,6 @@ STAGES = (20, 60)
 SAMPLES = 120
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy")
-    write_checkpoints(path / "checkpoints", COUNT)
-    write_toml(path)
-    return path
-
-
 def spec_of(folder: Path) -> EvaluatorSpec:
     request = request_for(folder)
     checkpoints = open_checkpoints(folder / "checkpoints", [SafetensorsReader()])

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toy_run import request_for, run, write_toml
+from toy_run import StopAfter, request_for, run, write_toml
 from wsopt.errors import InputError, Interrupted
 from wsopt.objectives import FrechetDistance, Objective
-from wsopt.progress import SilentProgress
 from wsopt.run import RunFolder, make_plan
 from wsopt.run._race import Races, race_warning
 from wsopt.types import Outcome, Partial
@@ -25,17 +24,6 @@ RACE = ("search.race", "[20, 60]")
 SAVINGS = Path(__file__).parents[3] / "benchmarks" / "race_savings.py"
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-
-class StopAfter(SilentProgress):
-    """Asks for a stop at the n-th question."""
-
-    def __init__(self, asks: int) -> None:
-        self.left = asks
-
-    def should_stop(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
 
 
 def events(folder: RunFolder, kind: str | None = None) -> list[dict[str, Any]]:

@@ -10,24 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from toy_run import request_for, run, write_checkpoints, write_toml
+from toy_run import StopAfter, request_for, run, write_checkpoints, write_toml
 from wsopt.cli._plan import plan_lines
 from wsopt.errors import CheckpointError, ExitCode, InputError, Interrupted, ResumeError, WsoptError
 from wsopt.progress import SilentProgress
 from wsopt.run import RunFolder, execute, make_plan
 from wsopt.seeding import SampleNoise
 from wsopt.testing.analytic import AnalyticFamily
-
-
-class StopAfter(SilentProgress):
-    """Asks for a stop at the n-th question."""
-
-    def __init__(self, asks: int) -> None:
-        self.left = asks
-
-    def should_stop(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
 
 
 def events(folder: RunFolder) -> list[dict[str, Any]]:

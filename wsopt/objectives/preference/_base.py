@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from torch import Tensor
@@ -17,6 +17,15 @@ class Scorer(ABC):
     """A fixed network that says how well an image fits a prompt, or how well people would like it."""
 
     name: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, params: Any) -> None:  # noqa: ANN401 - of its own params model
+        """Load its weights.
+
+        Raises:
+            InputError: where its files cannot be found or loaded.
+            MissingDependencyError: where it needs a package that is not installed.
+        """
 
     @property
     @abstractmethod

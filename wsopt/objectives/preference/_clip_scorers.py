@@ -100,34 +100,14 @@ class ClipScorer(Scorer):
 
 
 class PickScore(MeanScore):
-    """Mean PickScore of the samples (`PickScorer`).
-
-    Args:
-        params: of the scorer.
-    """
+    """Mean PickScore of the samples (`PickScorer`)."""
 
     name = "pickscore"
-
-    def __init__(self, params: PickScoreParams) -> None:
-        self._params = params
-
-    def make_scorer(self) -> Scorer:
-        """See `MeanScore.make_scorer`."""
-        return PickScorer(self._params)
+    scorer_class = PickScorer
 
 
 class ClipScore(MeanScore):
-    """Mean CLIP score of the samples (`ClipScorer`).
-
-    Args:
-        params: of the scorer.
-    """
+    """Mean CLIP score of the samples (`ClipScorer`)."""
 
     name = "clip-score"
-
-    def __init__(self, params: ClipScoreParams) -> None:
-        self._params = params
-
-    def make_scorer(self) -> Scorer:
-        """See `MeanScore.make_scorer`."""
-        return ClipScorer(self._params)
+    scorer_class = ClipScorer

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from wsopt.config.params import Params
 from wsopt.objectives import Needs, Objective
 from wsopt.objectives.jackknife import blocks_of, stderr_of
-from wsopt.objectives.preference._base import Scorer, prompts_of
+from wsopt.objectives.preference._base import Scorer, prompts_of, shared
 from wsopt.objectives.references import Reference
 from wsopt.types import Batch, Direction, FloatArray, Score
 
@@ -87,20 +88,18 @@ class SampleMean(Objective[SampleValues]):
 class MeanScore(SampleMean):
     """The mean score of a scorer over the samples, each with the prompt that it was generated from.
 
-    A subclass says which scorer in `make_scorer`; it is loaded by `prepare`.
+    A subclass names its scorer, which `prepare` loads.
+
+    Args:
+        params: of the scorer.
     """
 
     name: ClassVar[str]
+    scorer_class: ClassVar[type[Scorer]]
     _scorer: Scorer | None = None
 
-    @abstractmethod
-    def make_scorer(self) -> Scorer:
-        """The scorer, with its weights loaded.
-
-        Raises:
-            InputError: where its files cannot be found or loaded.
-            MissingDependencyError: where it needs a package that is not installed.
-        """
+    def __init__(self, params: Params) -> None:
+        self._params = params
 
     @property
     def scorer(self) -> Scorer:
@@ -115,8 +114,15 @@ class MeanScore(SampleMean):
         return self.scorer.digest
 
     def prepare(self, reference: Reference | None) -> None:
-        """Loads the scorer; a reference is not looked at. Raises what `make_scorer` does."""
-        self._scorer = self.make_scorer()
+        """Loads the scorer, or takes the one that is loaded already; a reference is not looked at.
+
+        Raises:
+            InputError: where its files cannot be found or loaded.
+            MissingDependencyError: where it needs a package that is not installed.
+        """
+        made, params = self.scorer_class, self._params
+        # The key that a win rate uses.
+        self._scorer = shared((made.__name__, params), lambda: made(params))
 
     def values(self, batch: Batch) -> FloatArray:
         """See `SampleMean.values`."""

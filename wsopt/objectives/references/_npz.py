@@ -20,8 +20,8 @@ from wsopt.errors import InputError
 NPY_START: Final = b"\x93NUMPY"
 _SUFFIX: Final = ".npy"
 _PIECE_BYTES: Final = 16 << 20
-# RuntimeError is zipfile's for an encrypted record, NotImplementedError for a compression it lacks.
-_TORN: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
+# zipfile raises RuntimeError for an encrypted record, and a kind of it for a compression that it lacks.
+TORN: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class ArrayFile:
             raise
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror or error}).") from error
-        except _TORN as error:
+        except TORN as error:
             raise InputError(f"{self.path} is torn or no .npz file ({error}). Fetch or write it again.") from error
 
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from wsopt.errors import InputError
 from wsopt.objectives.references._base import Reference
 from wsopt.objectives.references._file import read_own
-from wsopt.objectives.references._npz import NPY_START
+from wsopt.objectives.references._npz import NPY_START, TORN
 from wsopt.objectives.references._public import PARTS, read_npz, read_torch, refuse_pickle
 
 Layout = Literal["wsopt", "npz", "torch", "npy", "pickle"]
@@ -99,5 +99,5 @@ def _holds_pickle(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+    except (OSError, *TORN):
         return False  # torn: said where it is read as .npz

@@ -13,7 +13,7 @@ from plain_image_reward import TINY, Plain, tiny_weights, vocabulary, write_voca
 from wsopt.config.params import ImageRewardParams, WinRateParams
 from wsopt.errors import InputError
 from wsopt.objectives.preference import WinRate, image_reward
-from wsopt.objectives.preference.image_reward import ImageReward, ImageRewardScorer, _scorer
+from wsopt.objectives.preference.image_reward import ImageReward, ImageRewardScorer
 from wsopt.types import Batch
 
 pytest.importorskip("transformers")
@@ -150,10 +150,15 @@ def test_half_precision_weights_are_scored_in_single(folder: Path, tmp_path: Pat
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The objective with the sizes of the tiny weights."""
-    made = image_reward.ImageRewardScorer
-    for module in (_scorer, image_reward):
-        monkeypatch.setattr(module, "ImageRewardScorer", lambda params: made(params, architecture=TINY))
+    """The objective and the win rate make the scorer of the tiny architecture."""
+
+    class Tiny(ImageRewardScorer):
+        def __init__(self, params: ImageRewardParams) -> None:
+            super().__init__(params, architecture=TINY)
+
+    Tiny.__name__ = "ImageRewardScorer"
+    monkeypatch.setattr(image_reward, "ImageRewardScorer", Tiny)
+    monkeypatch.setattr(ImageReward, "scorer_class", Tiny)
 
 
 @pytest.mark.usefixtures("tiny")

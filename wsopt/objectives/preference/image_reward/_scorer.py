@@ -13,7 +13,7 @@ from torch import Tensor
 from wsopt.config.params import ImageRewardParams
 from wsopt.errors import InputError
 from wsopt.objectives.clip import as_rgb
-from wsopt.objectives.preference import MeanScore, Scorer, shared
+from wsopt.objectives.preference import MeanScore, Scorer
 from wsopt.objectives.preference.image_reward._files import VOCABULARY_FILES, WEIGHTS_FILES, locate, read_weights
 from wsopt.objectives.preference.image_reward._layout import PUBLISHED, Architecture, check
 from wsopt.objectives.preference.image_reward._network import TOKENS, Network
@@ -97,18 +97,7 @@ class ImageRewardScorer(Scorer):
 
 
 class ImageReward(MeanScore):
-    """Mean ImageReward of the samples (`ImageRewardScorer`).
-
-    Args:
-        params: of the scorer.
-    """
+    """Mean ImageReward of the samples (`ImageRewardScorer`)."""
 
     name = "image-reward"
-
-    def __init__(self, params: ImageRewardParams) -> None:
-        self._params = params
-
-    def make_scorer(self) -> Scorer:
-        """See `MeanScore.make_scorer`."""
-        # The key that a win rate uses.
-        return shared(("ImageRewardScorer", self._params), lambda: ImageRewardScorer(self._params))
+    scorer_class = ImageRewardScorer
